@@ -1,0 +1,277 @@
+"""Who am I among the workers, and the collectives between them.
+
+The only module that imports Horovod or mpi4py.  Two planes:
+
+* The data plane is Horovod's: averaged gradients, broadcast variables, summed
+  counts.
+* The control plane carries small Python objects: flags, failures, names of
+  checkpoints.  Under an MPI launcher it is a communicator of mpi4py's, so that
+  Horovod's data plane never waits on Python; over Gloo, Horovod's object
+  collectives do.
+
+A process that no launcher started is a cluster of one, and needs neither.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from distmnist import runtime
+from distmnist.errors import InputError, UserError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+T = TypeVar("T")
+
+# What launchers tell their ranks: (size, rank, local size).
+_LAUNCHERS = (
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
+    ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_SIZE"),  # horovodrun --gloo
+    ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_TASKS_PER_NODE"),  # srun
+)
+
+
+class Cluster:
+    """A cluster of one: the base class, and all that a single process needs.
+
+    Attributes:
+        rank: index of this process among all, in [0, size).
+        size: number of processes (the world size).
+        local_rank: index of this process on its host.
+        local_size: number of processes on this host.
+    """
+
+    rank = 0
+    size = 1
+    local_rank = 0
+    local_size = 1
+
+    # The control plane.
+
+    def allgather(self, value: T) -> list[T]:
+        """Returns every rank's value, in the order of ranks."""
+        return [value]
+
+    def broadcast(self, value: T) -> T:
+        """Returns rank 0's value."""
+        return value
+
+    # The data plane.
+
+    def distribute(self, optimizer: Any) -> Any:
+        """Wraps an optimizer, so that it averages the gradients of all ranks."""
+        return optimizer
+
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
+        """Gives every rank the values of rank 0."""
+
+    def mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of a tensor over all ranks."""
+        return tensor
+
+    def sum(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns the sum of a tensor over all ranks."""
+        return tensor
+
+    # Failures.
+
+    def together(self, action: Callable[[], T]) -> T:
+        """Runs an action on every rank; it succeeds on all or fails on all.
+
+        Nobody is left waiting in a collective for a rank that has failed.
+
+        Args:
+            action: what to run; it must not use a collective itself.
+
+        Returns:
+            What the action returned on this rank.
+
+        Raises:
+            UserError: on every rank the same, if the action raised one anywhere.
+        """
+        result, error = None, None
+        try:
+            result = action()
+        except UserError as caught:
+            error = caught
+        hosts_and_errors = self.allgather((socket.gethostname(), error))
+        failed = [rank for rank, (_, e) in enumerate(hosts_and_errors) if e]
+        if not failed:
+            return result  # type: ignore[return-value]
+        host, error = hosts_and_errors[failed[0]]
+        assert error is not None
+        where = "" if len(failed) == self.size else f" ({_ranks(failed)}, on {host})"
+        raise _AgreedError(f"{error}{where}", error.exit_status)
+
+    def agree(self, mine: Mapping[str, object], remedy: str) -> None:
+        """Checks that all ranks have the same values.
+
+        Args:
+            mine: this rank's values, by their names; the same names on all ranks.
+            remedy: what the user is to do about a difference.
+
+        Raises:
+            InputError: on every rank, if a value differs; it names what differs,
+                the values and the ranks.
+        """
+        values = self.allgather(dict(mine))
+        for name, expected in values[0].items():
+            others = [r for r, value in enumerate(values) if value[name] != expected]
+            if others:
+                raise _AgreedError(
+                    f"{name} differs between ranks: {expected} on rank 0, "
+                    f"{values[others[0]][name]} on {_ranks(others)}; {remedy}",
+                    InputError.exit_status,
+                )
+
+    def fail(self, error: UserError) -> NoReturn:
+        """Ends this process, and with it the job, telling the user once.
+
+        Args:
+            error: why.
+        """
+        if not isinstance(error, _AgreedError):
+            # The others know nothing of it yet, and may wait for this rank.
+            where = f" (rank {self.rank} on {socket.gethostname()})"
+            print(f"distmnist: {error}{where * (self.size > 1)}", file=sys.stderr)
+            self.abort(error.exit_status)
+        if self.rank == 0:
+            print(f"distmnist: {error}", file=sys.stderr, flush=True)
+        self.allgather(None)  # launchers end the job at the first exit
+        sys.exit(error.exit_status)
+
+    def abort(self, status: int) -> NoReturn:
+        """Ends this process, and with it the job, waiting for nobody."""
+        sys.exit(status)
+
+
+class _AgreedError(UserError):
+    """An error that every rank has raised."""
+
+    def __init__(self, message: str, exit_status: int):
+        super().__init__(message, exit_status)
+        self.exit_status = exit_status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _HorovodCluster(Cluster):
+    """Several processes, joined by Horovod."""
+
+    def __init__(self) -> None:
+        import horovod.tensorflow as hvd
+
+        hvd.init()
+        self._hvd = hvd
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+
+    def allgather(self, value: T) -> list[T]:
+        # The name must be the same on all ranks, whatever the value's type is.
+        return list(self._hvd.allgather_object(value, name="control"))
+
+    def broadcast(self, value: T) -> T:
+        result: T = self._hvd.broadcast_object(value, name="control")
+        return result
+
+    def distribute(self, optimizer: Any) -> Any:
+        # One group: the gradients of a step travel as one message.
+        return self._hvd.DistributedOptimizer(optimizer, num_groups=1)
+
+    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
+        self._hvd.broadcast_variables(variables, root_rank=0)
+
+    def mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        return self._hvd.allreduce(tensor, op=self._hvd.Average)
+
+    def sum(self, tensor: tf.Tensor) -> tf.Tensor:
+        return self._hvd.allreduce(tensor, op=self._hvd.Sum)
+
+    def abort(self, status: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Horovod's own exit would wait for the other ranks
+
+
+class _MpiCluster(_HorovodCluster):
+    """Several processes that an MPI launcher started."""
+
+    def __init__(self) -> None:
+        # MPI starts here, with support for threads; Horovod joins in.
+        from mpi4py import MPI
+
+        super().__init__()
+        self._comm = MPI.COMM_WORLD.Dup()
+
+    def allgather(self, value: T) -> list[T]:
+        return self._comm.allgather(value)
+
+    def broadcast(self, value: T) -> T:
+        return self._comm.bcast(value)
+
+    def abort(self, status: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._comm.Abort(status)
+        raise AssertionError("MPI_Abort returned")
+
+
+def connect() -> Cluster:
+    """Joins the workers that the launcher started along with this process.
+
+    Raises:
+        InputError: several ranks were launched, but they can't find each other;
+            only rank 0 raises it, the others exit.
+    """
+    size, rank, local_size = _launched()
+    runtime.prepare_environment(local_size)
+    if size == 1:
+        return Cluster()
+    try:
+        over_mpi = "HOROVOD_GLOO_RENDEZVOUS_ADDR" not in os.environ
+        runtime.import_tensorflow()
+        cluster = _MpiCluster() if over_mpi else _HorovodCluster()
+        if cluster.size == size:
+            return cluster
+        problem = (
+            f"a launcher started {size} ranks, but Horovod sees {cluster.size}: use "
+            "the mpirun or horovodrun of the environment that Horovod was built in"
+        )
+    except ImportError as error:
+        problem = (
+            f"a launcher started {size} ranks, which takes Horovod and mpi4py, and "
+            f"they can't be imported ({error}): run launch/setup.sh, or start one "
+            "process without a launcher"
+        )
+    if rank == 0:
+        raise InputError(problem)
+    sys.exit(InputError.exit_status)
+
+
+def _launched() -> tuple[int, int, int]:
+    """Returns size, rank and local size, as the launcher tells them."""
+    for names in _LAUNCHERS:
+        size, rank, local_size = (os.environ.get(name, "") for name in names)
+        if size.isdigit() and rank.isdigit():
+            return (
+                int(size),
+                int(rank),
+                int(local_size) if local_size.isdigit() else int(size),
+            )
+    return 1, 0, 1
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    """Returns "rank 3", or "ranks 1, 2, 3 and 60 more"."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    listed = ", ".join(map(str, ranks[:8]))
+    more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+    return f"ranks {listed}{more}"

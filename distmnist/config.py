@@ -1,0 +1,205 @@
+"""The flags, and the frozen `Config` that they become.
+
+`Config` holds the defaults and checks its own values, so that flags, tests and
+notebooks meet the same rules.  Flags keep the names of the tutorial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app, flags
+
+from distmnist.datasets import DEFAULT_MIRRORS
+from distmnist.errors import InputError
+
+DATASETS = ("auto", "mnist", "digits", "fake")
+LR_SCALINGS = ("linear", "sqrt", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that decides a run, but for the number of ranks and the data.
+
+    Each field is the flag of the same name, whose help says what it means.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    learning_rate: float = 0.1
+    lr_scaling: str = "linear"
+    warmup_steps: int = 0
+    batch_size: int = 100
+    max_steps: int = 2000
+    num_epochs: float | None = None
+    hidden1: int = 128
+    hidden2: int = 32
+    seed: int = 0
+
+    dataset: str = "auto"
+    input_data_dir: str = "data/mnist"
+    mnist_mirrors: tuple[str, ...] = DEFAULT_MIRRORS
+    fake_sizes: tuple[int, int, int] = (10000, 1000, 1000)
+
+    log_dir: str = "logs"
+    log_every: int = 100
+    eval_every: int = 1000
+    checkpoint_every: int = 1000
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks all values."""
+
+        def check(name: str, fits: bool, rule: str) -> None:
+            if not fits:
+                value = getattr(self, name)
+                raise InputError(f"flag --{name}={value}: must be {rule}")
+
+        rate, epochs = self.learning_rate, self.num_epochs
+        check("learning_rate", 0 < rate < math.inf, "a positive number")
+        check("lr_scaling", self.lr_scaling in LR_SCALINGS, f"one of {LR_SCALINGS}")
+        for name in ("batch_size", "max_steps", "hidden1", "hidden2", "log_every"):
+            check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warmup_steps", "eval_every", "checkpoint_every"):
+            check(name, getattr(self, name) >= 0, "0 or more")
+        check("num_epochs", epochs is None or 0 < epochs < math.inf, "positive")
+        check("seed", 0 <= self.seed < 2**32, "in [0, 2**32)")
+        check("dataset", self.dataset in DATASETS, f"one of {DATASETS}")
+        check("mnist_mirrors", bool(self.mnist_mirrors), "a list of URLs")
+        check("log_dir", bool(self.log_dir), "a directory")
+        sizes = self.fake_sizes
+        check(
+            "fake_sizes",
+            len(sizes) == 3 and min(sizes) >= 1,
+            "three numbers of at least 1: train,validation,test",
+        )
+
+
+def define_flags() -> None:
+    """Defines the flags; a second call changes nothing."""
+    if "lr_scaling" in flags.FLAGS:
+        return
+    default = Config()
+    flags.DEFINE_float(
+        "learning_rate",
+        default.learning_rate,
+        "Learning rate of one worker; see --lr_scaling.",
+    )
+    flags.DEFINE_enum(
+        "lr_scaling",
+        default.lr_scaling,
+        LR_SCALINGS,
+        "What N workers multiply the learning rate by: N, its square root, or 1.",
+    )
+    flags.DEFINE_integer(
+        "warmup_steps",
+        default.warmup_steps,
+        "Steps in which the rate rises from that of one worker to the scaled one.",
+    )
+    flags.DEFINE_integer(
+        "batch_size", default.batch_size, "Examples a step, of each worker."
+    )
+    flags.DEFINE_integer(
+        "max_steps", default.max_steps, "Optimizer steps, at any number of workers."
+    )
+    flags.DEFINE_float(
+        "num_epochs",
+        default.num_epochs,
+        "Passes over the training split, at any number of workers; replaces "
+        "--max_steps. The last step is a full one, and may begin another pass.",
+    )
+    flags.DEFINE_integer("hidden1", default.hidden1, "Units of hidden layer 1.")
+    flags.DEFINE_integer("hidden2", default.hidden2, "Units of hidden layer 2.")
+    flags.DEFINE_integer(
+        "seed", default.seed, "Seed of the initial weights and of the data order."
+    )
+    flags.DEFINE_enum(
+        "dataset",
+        default.dataset,
+        DATASETS,
+        "mnist: MNIST, or another set in its files' form, downloaded if need be. "
+        "digits: scikit-learn's 1,797 small digits, no download. fake: random. "
+        "auto: mnist where it can be had, else digits.",
+    )
+    flags.DEFINE_boolean("fake_data", False, "The same as --dataset=fake.")
+    flags.DEFINE_string(
+        "input_data_dir",
+        default.input_data_dir,
+        "Directory of MNIST's four IDX files, plain or .gz; a download goes there.",
+    )
+    flags.DEFINE_list(
+        "mnist_mirrors",
+        list(default.mnist_mirrors),
+        "URLs of directories to download MNIST from, tried one after another.",
+    )
+    flags.DEFINE_list(
+        "fake_sizes",
+        [str(size) for size in default.fake_sizes],
+        "Examples of the fake train, validation and test splits.",
+    )
+    flags.DEFINE_string(
+        "log_dir",
+        default.log_dir,
+        "Directory of checkpoints, summaries and metrics.jsonl; a run that is "
+        "there already continues.",
+        allow_override=True,  # absl.logging has a flag of this name, unused here
+    )
+    flags.DEFINE_integer("log_every", default.log_every, "Steps between log lines.")
+    flags.DEFINE_integer(
+        "eval_every",
+        default.eval_every,
+        "Steps between evaluations; 0: only at the end.",
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every",
+        default.checkpoint_every,
+        "Steps between checkpoints; 0: only at the end.",
+    )
+    flags.DEFINE_boolean(
+        "restart",
+        default.restart,
+        "Start anew, moving the run in --log_dir to a directory beside it there.",
+    )
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """Turns a command line into a `Config`.
+
+    `define_flags` must have been called.
+
+    Args:
+        argv: the program's name and its flags.
+
+    Raises:
+        InputError: a flag is unknown, or its value wrong.
+        SystemExit: after `--help`, with status 0.
+    """
+    app.define_help_flags()
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.Error as error:
+        raise InputError(f"{' '.join(str(error).split())} (--help lists all)") from None
+    except SystemExit:  # absl has printed the help, and exits with 1
+        sys.exit(0)
+    if rest[1:]:
+        raise InputError(f"argument {rest[1]!r}: only flags are taken, as --name=value")
+    names = {field.name for field in dataclasses.fields(Config)}
+    values: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
+    values["mnist_mirrors"] = tuple(values["mnist_mirrors"])
+    try:
+        values["fake_sizes"] = tuple(int(size) for size in values["fake_sizes"])
+    except ValueError:
+        given = ",".join(values["fake_sizes"])
+        raise InputError(f"flag --fake_sizes={given}: must be whole numbers") from None
+    if flags.FLAGS.fake_data:
+        if values["dataset"] not in ("auto", "fake"):
+            raise InputError(
+                f"flags --fake_data and --dataset={values['dataset']}: give only one"
+            )
+        values["dataset"] = "fake"
+    return Config(**values)

@@ -1,0 +1,26 @@
+"""The failures that a user can do something about, and the exit status of each.
+
+Whoever raises one writes the whole line that the user reads: what is wrong,
+where (file or flag), and what to do.  `distmnist.train` prints it once, without
+a traceback, and exits with the status below.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A failure that is told in one line on standard error."""
+
+    exit_status = 1
+
+
+class RunError(UserError):
+    """The run failed for a reason outside its input: full disk, lost rank."""
+
+    exit_status = 1
+
+
+class InputError(UserError):
+    """A wrong flag, file or checkpoint."""
+
+    exit_status = 2

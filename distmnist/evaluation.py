@@ -1,0 +1,81 @@
+"""Precision @ 1 of a split: counted on all ranks, summed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from distmnist import model, sampling
+from distmnist.cluster import Cluster
+from distmnist.datasets import Split
+from distmnist.periodic import Progress
+from distmnist.summaries import Precision, Writer
+
+# Examples a pass: enough to fill the cores, few enough to stay in their caches.
+_CHUNK = 1000
+
+
+class Evaluator:
+    """Evaluates all splits, each rank a share of each.
+
+    Attributes:
+        results: the newest precision of each split, the same on every rank.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Split],
+        parameters: model.Parameters,
+        cluster: Cluster,
+        writer: Writer,
+    ):
+        """Evaluates nothing yet.
+
+        Args:
+            splits: the whole splits, by name, as tensors.
+            parameters: variables of the network.
+            cluster: each of its ranks counts a share of every split.
+            writer: is told of the results.
+        """
+        self._splits = splits
+        self._parameters = parameters
+        self._cluster = cluster
+        self._writer = writer
+        self.results: dict[str, Precision] = {}
+
+    def __call__(self, progress: Progress) -> None:
+        """Evaluates the network, and tells of it; all ranks must call it."""
+        self.results = self.evaluate()
+        self._writer.evaluation(progress.step, self.results)
+
+    def evaluate(self) -> dict[str, Precision]:
+        """Evaluates the network; all ranks must call it."""
+        rank, size = self._cluster.rank, self._cluster.size
+        counts = []
+        for images, labels in self._splits.values():
+            share = sampling.share(len(labels), rank, size)
+            start, stop = tf.constant(share.start), tf.constant(share.stop)
+            counts.append(_count_correct(images, labels, start, stop, self._parameters))
+        totals = self._cluster.sum(tf.stack(counts)).numpy().tolist()
+        return {
+            name: Precision(len(split.labels), total)
+            for (name, split), total in zip(self._splits.items(), totals)
+        }
+
+
+@tf.function(reduce_retracing=True)
+def _count_correct(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    start: tf.Tensor,
+    stop: tf.Tensor,
+    parameters: model.Parameters,
+) -> tf.Tensor:
+    """Counts the correct examples in [start, stop), the last chunk being short."""
+    correct = 0
+    for first in tf.range(start, stop, _CHUNK):
+        chunk = slice(first, tf.minimum(first + _CHUNK, stop))
+        logits = model.inference(model.scale_pixels(images[chunk]), parameters)
+        correct += model.evaluation(logits, labels[chunk])
+    return correct

@@ -1,0 +1,115 @@
+"""The network of *TensorFlow Mechanics 101*, as pure functions.
+
+784 pixels -> hidden1 -> hidden2 -> 10 classes, with ReLU.  The functions keep
+the names and the meaning that they have in the tutorial's mnist.py; its fourth,
+`training`, is in optimizer.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+NUM_CLASSES = 10
+IMAGE_SIZE = 28
+IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
+
+
+class Layer(NamedTuple):
+    """Variables of one fully connected layer.
+
+    Attributes:
+        weights: float32 [inputs, units].
+        biases: float32 [units].
+    """
+
+    weights: tf.Variable
+    biases: tf.Variable
+
+
+Parameters = Sequence[Layer]
+
+SCOPES = ("hidden1", "hidden2", "softmax_linear")
+
+
+def create_parameters(hidden1: int, hidden2: int, seed: int) -> Parameters:
+    """Creates the variables of the network.
+
+    Weights are truncated-normal with a standard deviation of 1/sqrt(fan-in),
+    biases are zero.  The values depend on the arguments alone.
+
+    Args:
+        hidden1: units of the first hidden layer.
+        hidden2: units of the second hidden layer.
+        seed: seed of the run.
+    """
+    sizes = (IMAGE_PIXELS, hidden1, hidden2, NUM_CLASSES)
+    layers = []
+    for index, scope in enumerate(SCOPES):
+        shape = sizes[index : index + 2]
+        # Seeds of stateless functions are pairs: one stream a layer.
+        weights = tf.random.stateless_truncated_normal(
+            shape, seed=(seed, index), stddev=1.0 / math.sqrt(shape[0])
+        )
+        layers.append(
+            Layer(
+                tf.Variable(weights, name=f"{scope}/weights"),
+                tf.Variable(tf.zeros(shape[1]), name=f"{scope}/biases"),
+            )
+        )
+    return tuple(layers)
+
+
+def variables(parameters: Parameters) -> list[tf.Variable]:
+    """Returns all variables of the network, in a fixed order."""
+    return [variable for layer in parameters for variable in layer]
+
+
+def scale_pixels(images: tf.Tensor) -> tf.Tensor:
+    """Maps pixels from uint8 in [0, 255] to float32 in [0, 1]."""
+    return tf.cast(images, tf.float32) / 255.0
+
+
+def inference(images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
+    """Builds the network up to its logits.
+
+    Args:
+        images: float32 [batch, 784], in [0, 1].
+        parameters: the variables.
+
+    Returns:
+        Logits, float32 [batch, 10].
+    """
+    hidden1, hidden2, softmax_linear = parameters
+    with tf.name_scope("hidden1"):
+        units = tf.nn.relu(tf.matmul(images, hidden1.weights) + hidden1.biases)
+    with tf.name_scope("hidden2"):
+        units = tf.nn.relu(tf.matmul(units, hidden2.weights) + hidden2.biases)
+    with tf.name_scope("softmax_linear"):
+        return tf.matmul(units, softmax_linear.weights) + softmax_linear.biases
+
+
+def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the mean softmax cross-entropy of a batch.
+
+    Args:
+        logits: float32 [batch, 10].
+        labels: int32 [batch], in [0, 10).
+    """
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    )
+
+
+def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns how many examples have their label as the highest logit, int32.
+
+    Args:
+        logits: float32 [batch, 10].
+        labels: int32 [batch], in [0, 10).
+    """
+    correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
+    return tf.reduce_sum(tf.cast(correct, tf.int32))

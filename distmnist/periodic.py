@@ -1,0 +1,44 @@
+"""When things happen that happen every so many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Progress(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+        step: completed steps.
+        consumed: examples trained on, by all ranks together.
+        loss: of the last global batch, before its step.
+        seconds: spent in steps since the process began.
+    """
+
+    step: int
+    consumed: int
+    loss: float = float("nan")
+    seconds: float = 0.0
+
+
+class Periodic(NamedTuple):
+    """An action that is taken every so many steps, and after the last one.
+
+    Attributes:
+        interval: in steps; 0 means after the last one only.
+        action: what is done; all ranks do it.
+    """
+
+    interval: int
+    action: Callable[[Progress], None]
+
+    def next_step(self, step: int, last_step: int) -> int:
+        """Returns the first step after `step` that the action follows."""
+        if not self.interval:
+            return last_step
+        return min(last_step, (step // self.interval + 1) * self.interval)
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tells whether the action follows this step."""
+        return self.next_step(step - 1, last_step) == step

@@ -1,0 +1,192 @@
+"""The training loop.  What distribution adds to it is marked [1] to [5]."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import tensorflow as tf
+from absl import logging
+
+from distmnist import checkpoint, datasets, model, optimizer, sampling, summaries
+from distmnist.cluster import Cluster
+from distmnist.config import Config
+from distmnist.datasets import Dataset, Split
+from distmnist.evaluation import Evaluator
+from distmnist.periodic import Periodic, Progress
+from distmnist.summaries import Precision
+
+# The most steps in one graph call: bounds the memory that their indices take.
+_MAX_STEPS_PER_CALL = 1000
+
+
+def train(config: Config, cluster: Cluster) -> dict[str, Precision]:
+    """Trains and evaluates; all ranks must call it.
+
+    Args:
+        config: what to train, on what, and where to write; the same on all ranks.
+        cluster: the ranks.
+
+    Returns:
+        The final precision of each split, the same on every rank.
+
+    Raises:
+        UserError: bad input, or a full disk.
+    """
+    return Trainer(config, cluster, load_dataset(config, cluster)).run()
+
+
+def load_dataset(config: Config, cluster: Cluster) -> Dataset:
+    """Loads the data set of a configuration; all ranks must call it.
+
+    On each host one rank downloads what is missing, while the others wait.
+
+    Raises:
+        UserError: on all ranks, if data are missing or bad on one, or differ.
+    """
+    cluster.together(
+        lambda: (
+            datasets.prepare(
+                config.dataset, config.input_data_dir, config.mnist_mirrors
+            )
+            if cluster.local_rank == 0
+            else None
+        )
+    )
+    dataset = cluster.together(
+        lambda: datasets.load(
+            config.dataset, config.input_data_dir, config.fake_sizes, config.seed
+        )
+    )
+    found = f"{dataset.name}, {dataset.source}, SHA-256 {dataset.fingerprint[:16]}"
+    cluster.agree({"the data set": found}, "give all hosts the same files")
+    logging.info("Data set: %s", found)
+    return dataset
+
+
+class Trainer:
+    """Trains one network on all ranks of a cluster.
+
+    Attributes:
+        parameters: variables of the network, the same on all ranks.
+        progress: how far it is.
+    """
+
+    def __init__(self, config: Config, cluster: Cluster, dataset: Dataset):
+        """Builds the network; all ranks must call it, with the same arguments."""
+        self._config = config
+        self._cluster = cluster
+        self._dataset = dataset
+        self._splits = {
+            name: Split(tf.constant(split.images), tf.constant(split.labels))
+            for name, split in dataset.splits.items()
+        }
+        self.progress = Progress(step=0, consumed=0)
+        self.parameters = model.create_parameters(
+            config.hidden1, config.hidden2, config.seed
+        )
+        self._variables = model.variables(self.parameters)
+        self._global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
+        # [1] Horovod wraps SGD, so that it averages the gradients of all ranks;
+        # the learning rate grows with their number.
+        self._optimizer = optimizer.create(config, cluster, self._global_step)
+
+    def run(self) -> dict[str, Precision]:
+        """Trains from the newest checkpoint, or from the start, to the last step.
+
+        Returns:
+            The final precision of each split.
+        """
+        config, cluster, dataset = self._config, self._cluster, self._dataset
+        saver = checkpoint.Saver(config, cluster, dataset, self.parameters)
+        self.progress = saver.restore() or self.progress
+        # [2] All ranks begin with the variables of rank 0.
+        cluster.broadcast_variables(self._variables)
+        self._global_step.assign(self.progress.step)
+        # [3] Rank 0 alone writes; the writer of the others does nothing.
+        writer = summaries.create(config, cluster)
+        if self.progress.step == 0:
+            writer.graph(self._graph_of_a_step())
+
+        evaluator = Evaluator(self._splits, self.parameters, cluster, writer)
+        log = summaries.StepLog(
+            config, cluster.size, dataset.train.size, self.progress, writer
+        )
+        tasks = (
+            Periodic(config.log_every, log),
+            Periodic(config.eval_every, evaluator),
+            Periodic(config.checkpoint_every, saver),
+        )
+        last_step = self._last_step()
+        if self.progress.step >= last_step:
+            logging.info("Nothing left to train: step %d is done", last_step)
+            return evaluator.evaluate()
+        while (step := self.progress.step) < last_step:
+            next_step = min(task.next_step(step, last_step) for task in tasks)
+            self.progress = self._train_to(min(next_step, step + _MAX_STEPS_PER_CALL))
+            for task in tasks:
+                if task.is_due(self.progress.step, last_step):
+                    task.action(self.progress)
+        writer.close()
+        return evaluator.results
+
+    def _train_to(self, step: int) -> Progress:
+        """Trains up to a step, in one call of the graph."""
+        config, done = self._config, self.progress
+        begin = time.perf_counter()
+        # [4] Each rank takes its own slice of every global batch.
+        indices = sampling.batches(
+            config.seed,
+            done.consumed,
+            step - done.step,
+            config.batch_size,
+            self._cluster.rank,
+            self._cluster.size,
+            self._dataset.train.size,
+        )
+        loss = float(self._train_steps(tf.constant(indices)))
+        return Progress(
+            step,
+            done.consumed + (step - done.step) * config.batch_size * self._cluster.size,
+            loss,
+            done.seconds + time.perf_counter() - begin,
+        )
+
+    @tf.function(reduce_retracing=True)
+    def _train_steps(self, indices: tf.Tensor) -> tf.Tensor:
+        """Takes optimizer steps, in the graph.
+
+        Args:
+            indices: of the examples of each step, int32 [steps, batch].
+
+        Returns:
+            The loss of the last global batch, before its step; float32 scalar.
+        """
+        loss = tf.constant(0.0)
+        for batch in indices:
+            loss = self._train_step(batch)
+        # [5] A figure that is told is one of all ranks.
+        return self._cluster.mean(loss)
+
+    def _train_step(self, batch: tf.Tensor) -> tf.Tensor:
+        """Takes one step on the examples at the indices `batch`; returns the loss."""
+        images, labels = self._splits["train"]
+        images = model.scale_pixels(tf.gather(images, batch))
+        logits = model.inference(images, self.parameters)
+        loss = model.loss(logits, tf.gather(labels, batch))
+        self._optimizer.minimize(loss, self._global_step, self._variables)
+        return loss
+
+    def _graph_of_a_step(self) -> tf.Graph:
+        """Returns the graph of one step, for TensorBoard."""
+        batch = tf.TensorSpec([self._config.batch_size], tf.int32)
+        return tf.function(self._train_step).get_concrete_function(batch).graph
+
+    def _last_step(self) -> int:
+        """Returns the step to train to."""
+        config, done = self._config, self.progress
+        if config.num_epochs is None:
+            return config.max_steps
+        examples = math.ceil(config.num_epochs * self._dataset.train.size)
+        left = max(0, examples - done.consumed)
+        return done.step + math.ceil(left / (config.batch_size * self._cluster.size))

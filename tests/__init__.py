@@ -1,0 +1,1 @@
+"""Tests; `launch/test.sh` runs them all."""

@@ -1,0 +1,23 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from distmnist import runtime
+
+# Before any test module imports TensorFlow.
+runtime.prepare_environment(local_size=1)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The directory of the real MNIST; skips where it is not."""
+    default = Path(__file__).parents[2] / "shared/data/mnist"
+    directory = Path(os.environ.get("DISTMNIST_TEST_MNIST", default))
+    if not (directory / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip(f"no MNIST in {directory}; DISTMNIST_TEST_MNIST may name it")
+    return directory

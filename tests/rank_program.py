@@ -1,0 +1,113 @@
+"""What the tests of the invariants run on every rank.
+
+usage: rank_program.py DIRECTORY.  Rank 0 writes what it saw to
+DIRECTORY/<size>.json, and trained parameters to DIRECTORY/<size>.npz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distmnist import cluster, runtime
+
+GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
+
+
+def main() -> None:
+    """Trains three times, and notes what each rank saw."""
+    workers = cluster.connect()
+    runtime.import_tensorflow()
+    directory = Path(sys.argv[1])
+    size = workers.size
+    # With a relative --log_dir and a working directory of its own, whatever a
+    # rank writes stays apart.
+    own = directory / f"{size}-rank{workers.rank}"
+    own.mkdir()
+    os.chdir(own)
+
+    from distmnist.config import Config
+    from distmnist.evaluation import Evaluator
+    from distmnist.summaries import Writer
+
+    seen: dict[str, Any] = {}
+    small = {"hidden1": 16, "hidden2": 8, "eval_every": 0, "checkpoint_every": 0}
+
+    fifty = Config(
+        **small,
+        dataset="digits",
+        batch_size=GLOBAL_BATCH // size,
+        lr_scaling="none",
+        max_steps=50,
+        log_every=1,
+        log_dir="fifty",
+    )
+    trainer = watched(fifty, workers)
+    evaluator = Evaluator(trainer._splits, trainer.parameters, workers, Writer())
+    seen["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
+    # Ranks other than 0 begin elsewhere: the broadcast must mend that.
+    for variable in trainer._variables:
+        variable.assign_add(variable * 0 + workers.rank)
+    trainer.run()
+    seen["hashes"] = workers.allgather(trainer.hashes)
+    arrays = [variable.numpy() for variable in trainer._variables]
+
+    # 997 examples and batches of 7: nothing divides.
+    epochs = Config(
+        **small,
+        dataset="fake",
+        fake_sizes=(997, 10, 10),
+        batch_size=7,
+        num_epochs=2,
+        log_dir="epochs",
+    )
+    trainer = watched(epochs, workers)
+    trainer.run()
+    seen["examples"] = workers.allgather(trainer.examples)
+
+    seen["files"] = workers.allgather(
+        [str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()]
+    )
+    if workers.rank == 0:
+        np.savez(directory / f"{size}.npz", *arrays)
+        (directory / f"{size}.json").write_text(json.dumps(seen))
+    workers.allgather(None)
+
+
+def watched(config: Any, workers: cluster.Cluster) -> Any:
+    """Returns a trainer that notes its parameters and examples."""
+    from distmnist import sampling, trainer
+
+    class Watched(trainer.Trainer):
+        def __init__(self) -> None:
+            dataset = trainer.load_dataset(config, workers)
+            self.hashes: list[str] = []
+            self.examples: list[list[int]] = []  # of each step
+            super().__init__(config, workers, dataset)
+
+        def _train_to(self, step: int) -> Any:
+            progress = super()._train_to(step)
+            values = b"".join(v.numpy().tobytes() for v in self._variables)
+            self.hashes.append(hashlib.sha256(values).hexdigest())
+            return progress
+
+    watching = Watched()
+    original = sampling.batches
+
+    def batches(*args: Any) -> np.ndarray:
+        indices = original(*args)
+        watching.examples.extend(indices.tolist())
+        return indices
+
+    trainer.sampling.batches = batches
+    return watching
+
+
+if __name__ == "__main__":
+    main()
