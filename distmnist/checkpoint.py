@@ -9,9 +9,11 @@ far that was.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -32,7 +34,14 @@ from distmnist.summaries import EVENTS_PREFIX, METRICS_FILE
 _PREFIX = "model.ckpt-"
 
 # What TensorFlow raises on files that are not what they should be.
-_UNREADABLE = (tf.errors.OpError, RuntimeError, ValueError, AssertionError, OSError)
+_UNREADABLE = (
+    tf.errors.OpError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    AssertionError,
+    OSError,
+)
 
 
 def prepare_directory(log_dir: str, restart: bool) -> None:
@@ -170,8 +179,8 @@ def write(
     try:
         _trackable(parameters, json.dumps(metadata)).write(path)
     except (tf.errors.OpError, OSError) as error:
-        for leftover in Path(path).parent.glob(f"{Path(path).name}.*"):
-            leftover.unlink()
+        for leftover in glob.glob(f"{glob.escape(path)}[._]*"):
+            shutil.rmtree(leftover) if os.path.isdir(leftover) else os.remove(leftover)
         raise RunError(
             f"checkpoint {path}: can't be written ({_reason(error)}); the ones before "
             "it are kept: make room, and start again with the same flags"

@@ -18,7 +18,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from distmnist import runtime
 from distmnist.errors import InputError, UserError
@@ -107,7 +107,7 @@ class Cluster:
         host, error = hosts_and_errors[failed[0]]
         assert error is not None
         where = "" if len(failed) == self.size else f" ({_ranks(failed)}, on {host})"
-        raise _AgreedError(f"{error}{where}", error.exit_status)
+        raise _on_all_ranks(type(error)(f"{error}{where}"))
 
     def agree(self, mine: Mapping[str, object], remedy: str) -> None:
         """Checks that all ranks have the same values.
@@ -124,10 +124,11 @@ class Cluster:
         for name, expected in values[0].items():
             others = [r for r, value in enumerate(values) if value[name] != expected]
             if others:
-                raise _AgreedError(
-                    f"{name} differs between ranks: {expected} on rank 0, "
-                    f"{values[others[0]][name]} on {_ranks(others)}; {remedy}",
-                    InputError.exit_status,
+                raise _on_all_ranks(
+                    InputError(
+                        f"{name} differs between ranks: {expected} on rank 0, "
+                        f"{values[others[0]][name]} on {_ranks(others)}; {remedy}"
+                    )
                 )
 
     def fail(self, error: UserError) -> NoReturn:
@@ -136,7 +137,7 @@ class Cluster:
         Args:
             error: why.
         """
-        if not isinstance(error, _AgreedError):
+        if not error.on_all_ranks:
             # The others know nothing of it yet, and may wait for this rank.
             where = f" (rank {self.rank} on {socket.gethostname()})"
             print(f"distmnist: {error}{where * (self.size > 1)}", file=sys.stderr)
@@ -149,17 +150,6 @@ class Cluster:
     def abort(self, status: int) -> NoReturn:
         """Ends this process, and with it the job, waiting for nobody."""
         sys.exit(status)
-
-
-class _AgreedError(UserError):
-    """An error that every rank has raised."""
-
-    def __init__(self, message: str, exit_status: int):
-        super().__init__(message, exit_status)
-        self.exit_status = exit_status
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class _HorovodCluster(Cluster):
@@ -214,7 +204,7 @@ class _MpiCluster(_HorovodCluster):
         return self._comm.allgather(value)
 
     def broadcast(self, value: T) -> T:
-        return self._comm.bcast(value)
+        return cast(T, self._comm.bcast(value))
 
     def abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
@@ -275,3 +265,9 @@ def _ranks(ranks: Sequence[int]) -> str:
     listed = ", ".join(map(str, ranks[:8]))
     more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
     return f"ranks {listed}{more}"
+
+
+def _on_all_ranks(error: UserError) -> UserError:
+    """Marks an error as one that every rank raises."""
+    error.on_all_ranks = True
+    return error

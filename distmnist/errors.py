@@ -9,9 +9,15 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """A failure that is told in one line on standard error."""
+    """A failure that is told in one line on standard error.
+
+    Attributes:
+        exit_status: of the process that it ends.
+        on_all_ranks: whether every rank has raised it, and none waits for another.
+    """
 
     exit_status = 1
+    on_all_ranks = False
 
 
 class RunError(UserError):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-NUM_CLASSES = 10
-IMAGE_SIZE = 28
+from distmnist.idx import IMAGE_SIZE, NUM_CLASSES
+
 IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
 
 

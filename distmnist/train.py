@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import traceback
 from logging import WARNING
 
 from absl import flags, logging
@@ -41,7 +42,7 @@ def main() -> None:
         workers.abort(130)
     except Exception:
         # A bug on one rank must not leave the others waiting for it.
-        logging.exception("rank %d failed", workers.rank)
+        traceback.print_exc()
         workers.abort(1)
 
 

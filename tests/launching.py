@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from absl import flags
+
 ROOT = Path(__file__).parents[1]
 _BIN = Path(sys.executable).parent
 
@@ -18,6 +20,12 @@ HOROVODRUN = ("horovodrun", "-np")
 HOROVODRUN_GLOO = ("horovodrun", "--gloo", "-np")
 
 TRAIN = (sys.executable, "-m", "distmnist.train")
+
+
+def reset_flags() -> None:
+    """Gives all flags their defaults: absl keeps them as long as the process."""
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
 
 
 def environment() -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""The learning rate, and plain SGD."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from distmnist import optimizer
+from distmnist.cluster import Cluster
+from distmnist.config import Config
+
+
+@pytest.mark.parametrize(
+    ("scaling", "size", "expected"),
+    [("linear", 1, 0.1), ("linear", 4, 0.4), ("sqrt", 4, 0.2), ("none", 4, 0.1)],
+)
+def test_rate_is_scaled(scaling: str, size: int, expected: float) -> None:
+    config = Config(lr_scaling=scaling)
+    rate = optimizer.learning_rate(config, size, tf.constant(5))
+    assert float(rate) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.1), (5, 0.25), (10, 0.4), (11, 0.4), (1000, 0.4)]
+)
+def test_rate_warms_up(step: int, expected: float) -> None:
+    config = Config(warmup_steps=10)
+    rate = optimizer.learning_rate(config, 4, tf.constant(step, tf.int64))
+    assert float(rate) == pytest.approx(expected)
+
+
+def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
+    step = tf.Variable(0, dtype=tf.int64)
+    weight = tf.Variable(2.0)
+    config = Config(learning_rate=0.5, warmup_steps=2)
+    cluster = Cluster()
+    cluster.size = 3  # so that the warm-up shows: rates of 0.5, 1.0, 1.5
+    sgd = optimizer.create(config, cluster, step)
+
+    @tf.function
+    def train() -> None:
+        sgd.minimize(3.0 * weight, step, [weight])
+
+    for expected in (2.0 - 1.5, 2.0 - 1.5 - 3.0, 2.0 - 1.5 - 3.0 - 4.5):
+        train()
+        assert float(weight) == pytest.approx(expected)
+    assert int(step) == 3
