@@ -123,14 +123,14 @@ class Trainer:
             return evaluator.evaluate()
         while (step := self.progress.step) < last_step:
             next_step = min(task.next_step(step, last_step) for task in tasks)
-            self.progress = self._train_to(min(next_step, step + _MAX_STEPS_PER_CALL))
+            self.progress = self.train_to(min(next_step, step + _MAX_STEPS_PER_CALL))
             for task in tasks:
                 if task.is_due(self.progress.step, last_step):
                     task.action(self.progress)
         writer.close()
         return evaluator.results
 
-    def _train_to(self, step: int) -> Progress:
+    def train_to(self, step: int) -> Progress:
         """Trains up to a step, in one call of the graph."""
         config, done = self._config, self.progress
         begin = time.perf_counter()

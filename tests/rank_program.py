@@ -91,8 +91,8 @@ def watched(config: Any, workers: cluster.Cluster) -> Any:
             self.examples: list[list[int]] = []  # of each step
             super().__init__(config, workers, dataset)
 
-        def _train_to(self, step: int) -> Any:
-            progress = super()._train_to(step)
+        def train_to(self, step: int) -> Any:
+            progress = super().train_to(step)
             values = b"".join(v.numpy().tobytes() for v in self._variables)
             self.hashes.append(hashlib.sha256(values).hexdigest())
             return progress
