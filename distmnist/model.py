@@ -63,6 +63,16 @@ def create_parameters(hidden1: int, hidden2: int, seed: int) -> Parameters:
     return tuple(layers)
 
 
+def step_flops(hidden1: int, hidden2: int, batch_size: int) -> float:
+    """Returns the floating-point operations of one step.
+
+    Each weight takes a multiplication and an addition per example, in the forward
+    pass and twice in the backward pass.
+    """
+    weights = IMAGE_PIXELS * hidden1 + hidden1 * hidden2 + hidden2 * NUM_CLASSES
+    return 6.0 * weights * batch_size
+
+
 def variables(parameters: Parameters) -> list[tf.Variable]:
     """Returns all variables of the network, in a fixed order."""
     return [variable for layer in parameters for variable in layer]

@@ -32,8 +32,13 @@ def main() -> None:
         # Imported only now, because TensorFlow takes seconds to load, and a wrong
         # flag is told at once.
         runtime.import_tensorflow()
-        runtime.configure_devices(workers.local_rank)
-        from distmnist import trainer
+        from distmnist import model, trainer
+
+        runtime.configure_tensorflow(
+            workers.local_rank,
+            workers.local_size,
+            model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
+        )
 
         trainer.train(settings, workers)
     except UserError as error:

@@ -1,0 +1,84 @@
+"""Settings of the process: chosen where the user chose nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from distmnist import model, runtime
+from tests.launching import run
+
+NAMES = ("TF_CPP_MIN_LOG_LEVEL", "OMPI_MCA_mpi_yield_when_idle", "HOROVOD_CYCLE_TIME")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which nothing is chosen; changes to it are undone."""
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(runtime, "cores", lambda: 4)
+
+
+@pytest.mark.usefixtures("environment")
+def test_ranks_yield_where_they_share_cores() -> None:
+    runtime.prepare_environment(local_size=3)
+    assert "OMPI_MCA_mpi_yield_when_idle" not in os.environ
+    runtime.prepare_environment(local_size=4)
+    assert os.environ[NAMES[1]] == "1"
+
+
+@pytest.mark.usefixtures("environment")
+def test_keeps_what_the_user_has_chosen() -> None:
+    for name in NAMES:
+        os.environ[name] = "mine"
+    runtime.prepare_environment(local_size=8)
+    assert [os.environ[name] for name in NAMES] == ["mine"] * 3
+
+
+@pytest.mark.parametrize(
+    ("cores", "local_size", "batch_size", "expected"),
+    [
+        (2, 1, 100, 1),
+        (64, 1, 100, 1),
+        (64, 1, 1000, 6),
+        (8, 4, 1000, 2),
+        (2, 4, 1000, 1),
+    ],
+)
+def test_threads_follow_the_work(
+    cores: int, local_size: int, batch_size: int, expected: int
+) -> None:
+    flops = model.step_flops(128, 32, batch_size)
+    assert runtime.intra_op_threads(cores, local_size, flops) == expected
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    gpus, grown, visible = ["gpu0", "gpu1"], [], []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda *call: grown.append(call)
+    )
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda *call: visible.append(call)
+    )
+    for local_rank in (0, 1, 2):
+        runtime.configure_tensorflow(local_rank, 3, 0)
+    assert visible == [("gpu0", "GPU"), ("gpu1", "GPU"), ("gpu0", "GPU")]
+    assert grown == [("gpu0", True), ("gpu1", True)] * 3
+
+
+def test_a_failing_import_shows_what_was_said() -> None:
+    program = (
+        "import os, sys; from distmnist import runtime\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'tensorflow': os.write(2, b'a clue'); raise ImportError\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "runtime.import_tensorflow()"
+    )
+    assert "a clue" in run((sys.executable, "-c", program), status=1).stderr
