@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+#
+# Runs every check: ruff, mypy and the tests, setting up .venv first if it is not.
+#
+# Usage: launch/test.sh [arguments of pytest]
+
+set -euo pipefail
+
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
+launch/setup.sh --quiet
+# shellcheck source=/dev/null
+source .venv/bin/activate
+
+status=0
+ruff check . || status=1
+ruff format --check . || status=1
+mypy || status=1
+pytest "$@" || status=$?
+exit "$status"
