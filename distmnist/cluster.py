@@ -64,8 +64,18 @@ class Cluster:
 
     # The data plane.
 
-    def distribute(self, optimizer: Any) -> Any:
-        """Wraps an optimizer, so that it averages the gradients of all ranks."""
+    def distribute(self, optimizer: Any, fp16: bool, adasum: bool) -> Any:
+        """Wraps an optimizer, so that it averages the gradients of all ranks.
+
+        Args:
+            optimizer: of the interface of `tf.compat.v1.train.Optimizer`.
+            fp16: send them as float16.
+            adasum: combine them by Adasum (Maleki et al. 2020, arXiv:2006.02924)
+                instead: parallel gradients are averaged, orthogonal ones added.
+
+        Raises:
+            InputError: on all ranks, if they can't do that.
+        """
         return optimizer
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
@@ -171,9 +181,40 @@ class _HorovodCluster(Cluster):
         result: T = self._hvd.broadcast_object(value, name="control")
         return result
 
-    def distribute(self, optimizer: Any) -> Any:
+    def distribute(self, optimizer: Any, fp16: bool, adasum: bool) -> Any:
+        compression = self._hvd.Compression.fp16 if fp16 else self._hvd.Compression.none
+        if adasum:
+            return self._adasum(optimizer, compression)
         # One group: the gradients of a step travel as one message.
-        return self._hvd.DistributedOptimizer(optimizer, num_groups=1)
+        return self._hvd.DistributedOptimizer(
+            optimizer, compression=compression, num_groups=1
+        )
+
+    def _adasum(self, optimizer: Any, compression: Any) -> Any:
+        """Wraps an optimizer as `distribute` does, for Adasum.
+
+        Horovod's own wrapper for Adasum hands the gradients on without combining
+        them, where TensorFlow has resource variables.
+        """
+        if self.size & (self.size - 1) or not self._hvd.mpi_enabled():
+            raise _on_all_ranks(
+                InputError(
+                    "flag --use_adasum: needs MPI, and 2, 4, 8, ... ranks; there are "
+                    f"{self.size}, over {'MPI' if self._hvd.mpi_enabled() else 'Gloo'}"
+                )
+            )
+        compute_gradients = optimizer.compute_gradients
+
+        def combine(*args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+            gradients, variables = zip(*compute_gradients(*args, **kwargs))
+            combined = [
+                self._hvd.allreduce(g, op=self._hvd.Adasum, compression=compression)
+                for g in gradients
+            ]
+            return list(zip(combined, variables))
+
+        optimizer.compute_gradients = combine
+        return optimizer
 
     def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
         self._hvd.broadcast_variables(variables, root_rank=0)

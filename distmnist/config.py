@@ -19,6 +19,7 @@ from distmnist.errors import InputError
 
 DATASETS = ("auto", "mnist", "digits", "fake")
 LR_SCALINGS = ("linear", "sqrt", "none")
+COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,19 @@ class Config:
     checkpoint_every: int = 1000
     restart: bool = False
 
+    backward_passes_per_step: int = 1
+    fp16_allreduce: bool = False
+    use_adasum: bool = False
+    compute_dtype: str = "float32"
+    xla: bool = False
+    steps_per_call: int = 0
+    profile: tuple[int, ...] = ()
+
+    @property
+    def step_size(self) -> int:
+        """Examples that one worker takes in a step."""
+        return self.batch_size * self.backward_passes_per_step
+
     def __post_init__(self) -> None:
         """Checks all values."""
 
@@ -63,10 +77,29 @@ class Config:
         rate, epochs = self.learning_rate, self.num_epochs
         check("learning_rate", 0 < rate < math.inf, "a positive number")
         check("lr_scaling", self.lr_scaling in LR_SCALINGS, f"one of {LR_SCALINGS}")
-        for name in ("batch_size", "max_steps", "hidden1", "hidden2", "log_every"):
+        for name in (
+            "batch_size",
+            "max_steps",
+            "hidden1",
+            "hidden2",
+            "log_every",
+            "backward_passes_per_step",
+        ):
             check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup_steps", "eval_every", "checkpoint_every"):
+        for name in (
+            "warmup_steps",
+            "eval_every",
+            "checkpoint_every",
+            "steps_per_call",
+        ):
             check(name, getattr(self, name) >= 0, "0 or more")
+        check("compute_dtype", self.compute_dtype in COMPUTE_DTYPES, "a known type")
+        span = self.profile
+        check(
+            "profile",
+            not span or (len(span) == 2 and 0 < span[0] < span[1]),
+            "FROM,TO: two steps of at least 1, the first before the second",
+        )
         check("num_epochs", epochs is None or 0 < epochs < math.inf, "positive")
         check("seed", 0 <= self.seed < 2**32, "in [0, 2**32)")
         check("dataset", self.dataset in DATASETS, f"one of {DATASETS}")
@@ -165,6 +198,40 @@ def define_flags() -> None:
         default.restart,
         "Start anew, moving the run in --log_dir to a directory beside it there.",
     )
+    flags.DEFINE_integer(
+        "backward_passes_per_step",
+        default.backward_passes_per_step,
+        "Batches whose gradients a worker averages before the allreduce of a step.",
+    )
+    flags.DEFINE_boolean(
+        "fp16_allreduce",
+        default.fp16_allreduce,
+        "Send gradients as float16: half the bytes, three decimal digits.",
+    )
+    flags.DEFINE_boolean(
+        "use_adasum",
+        default.use_adasum,
+        "Combine gradients by Adasum instead of averaging; the rate is not scaled. "
+        "Needs MPI or NCCL, and a power of two of workers.",
+    )
+    flags.DEFINE_enum(
+        "compute_dtype",
+        default.compute_dtype,
+        COMPUTE_DTYPES,
+        "What the network computes in; the parameters stay float32. For GPUs.",
+    )
+    flags.DEFINE_boolean("xla", default.xla, "Compile the network with XLA. For GPUs.")
+    flags.DEFINE_integer(
+        "steps_per_call",
+        default.steps_per_call,
+        "The most steps in one call of the graph; 0: up to the next log line, "
+        "evaluation or checkpoint.",
+    )
+    flags.DEFINE_list(
+        "profile",
+        None,
+        "FROM,TO: write a profile of TensorFlow's from step FROM to step TO.",
+    )
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -191,11 +258,13 @@ def parse(argv: Sequence[str]) -> Config:
     names = {field.name for field in dataclasses.fields(Config)}
     values: dict[str, Any] = {name: flags.FLAGS[name].value for name in names}
     values["mnist_mirrors"] = tuple(values["mnist_mirrors"])
-    try:
-        values["fake_sizes"] = tuple(int(size) for size in values["fake_sizes"])
-    except ValueError:
-        given = ",".join(values["fake_sizes"])
-        raise InputError(f"flag --fake_sizes={given}: must be whole numbers") from None
+    for name in ("fake_sizes", "profile"):
+        words = values[name] or ()
+        try:
+            values[name] = tuple(int(word) for word in words)
+        except ValueError:
+            given = ",".join(words)
+            raise InputError(f"flag --{name}={given}: must be whole numbers") from None
     if flags.FLAGS.fake_data:
         if values["dataset"] not in ("auto", "fake"):
             raise InputError(

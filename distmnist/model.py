@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from distmnist import mixed_precision
 from distmnist.idx import IMAGE_SIZE, NUM_CLASSES
 
 IMAGE_PIXELS = IMAGE_SIZE * IMAGE_SIZE
@@ -83,23 +84,27 @@ def scale_pixels(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 255.0
 
 
-def inference(images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
+def inference(
+    images: tf.Tensor, parameters: Parameters, dtype: tf.DType = tf.float32
+) -> tf.Tensor:
     """Builds the network up to its logits.
 
     Args:
         images: float32 [batch, 784], in [0, 1].
         parameters: the variables.
+        dtype: what is computed in; the parameters stay float32.
 
     Returns:
         Logits, float32 [batch, 10].
     """
-    hidden1, hidden2, softmax_linear = parameters
-    with tf.name_scope("hidden1"):
-        units = tf.nn.relu(tf.matmul(images, hidden1.weights) + hidden1.biases)
-    with tf.name_scope("hidden2"):
-        units = tf.nn.relu(tf.matmul(units, hidden2.weights) + hidden2.biases)
-    with tf.name_scope("softmax_linear"):
-        return tf.matmul(units, softmax_linear.weights) + softmax_linear.biases
+    into, out_of = mixed_precision.casts(dtype)
+    units = into(images)
+    for scope, layer in zip(SCOPES, parameters):
+        with tf.name_scope(scope):
+            units = tf.matmul(units, into(layer.weights)) + into(layer.biases)
+            if scope != SCOPES[-1]:
+                units = tf.nn.relu(units)
+    return out_of(units)
 
 
 def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -27,7 +28,10 @@ def learning_rate(config: Config, size: int, step: tf.Tensor) -> tf.Tensor:
         The rate, float32 scalar: in `warmup_steps` steps, it rises linearly from
         that of one worker to the scaled one.
     """
-    scale = {"linear": size, "sqrt": math.sqrt(size), "none": 1}[config.lr_scaling]
+    # Adasum decides by itself how far orthogonal gradients add up.
+    batches = 1 if config.use_adasum else size * config.backward_passes_per_step
+    factors = {"linear": batches, "sqrt": math.sqrt(batches), "none": 1}
+    scale = factors[config.lr_scaling]
     final = tf.constant(config.learning_rate * scale, tf.float32)
     if not config.warmup_steps:
         return final
@@ -52,4 +56,40 @@ def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
     sgd = tf.compat.v1.train.GradientDescentOptimizer(
         lambda: learning_rate(config, cluster.size, global_step)
     )
-    return cluster.distribute(sgd)
+    return cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
+
+
+def accumulated_loss(
+    loss_of: Callable[[tf.Tensor], tf.Tensor],
+    batches: tf.Tensor,
+    variables: Sequence[tf.Variable],
+) -> tf.Tensor:
+    """Returns the mean loss of several batches, at the memory of one.
+
+    Its gradients are computed batch by batch, together with it, so that a
+    difference to the loss of all in one is that of rounding.
+
+    Args:
+        loss_of: gives the loss of one batch.
+        batches: [passes, ...]; the batches.
+        variables: what the loss depends on.
+    """
+
+    @tf.custom_gradient
+    def mean_loss() -> tuple[tf.Tensor, Callable[..., Any]]:
+        total = tf.constant(0.0)
+        sums = [tf.zeros_like(variable) for variable in variables]
+        for batch in batches:
+            with tf.GradientTape() as tape:
+                loss = loss_of(batch)
+            total += loss
+            sums = [s + g for s, g in zip(sums, tape.gradient(loss, variables))]
+        passes = tf.cast(tf.shape(batches)[0], tf.float32)
+        means = {v.ref(): s / passes for v, s in zip(variables, sums)}
+
+        def gradients(dy: tf.Tensor, variables: Sequence[tf.Variable]) -> Any:
+            return [], [dy * means[variable.ref()] for variable in variables]
+
+        return total / passes, gradients
+
+    return mean_loss()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Progress(NamedTuple):
@@ -20,6 +20,20 @@ class Progress(NamedTuple):
     consumed: int
     loss: float = float("nan")
     seconds: float = 0.0
+
+
+class Task(Protocol):
+    """What the training loop does at certain steps; all ranks do it."""
+
+    def next_step(self, step: int, last_step: int) -> int:
+        """Returns the first step after `step` that the action follows."""
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tells whether the action follows this step."""
+
+    @property
+    def action(self) -> Callable[[Progress], None]:
+        """What is done."""
 
 
 class Periodic(NamedTuple):

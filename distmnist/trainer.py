@@ -13,7 +13,8 @@ from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Dataset, Split
 from distmnist.evaluation import Evaluator
-from distmnist.periodic import Periodic, Progress
+from distmnist.periodic import Periodic, Progress, Task
+from distmnist.profiling import Profiler
 from distmnist.summaries import Precision
 
 # The most steps in one graph call: bounds the memory that their indices take.
@@ -90,6 +91,13 @@ class Trainer:
         # [1] Horovod wraps SGD, so that it averages the gradients of all ranks;
         # the learning rate grows with their number.
         self._optimizer = optimizer.create(config, cluster, self._global_step)
+        self._dtype = tf.as_dtype(config.compute_dtype)
+        self._loss = self._batch_loss
+        if config.xla:
+            self._loss = tf.function(self._batch_loss, jit_compile=True)
+        # One graph for any number of steps.
+        indices = tf.TensorSpec([None, config.step_size], tf.int32)
+        self._steps = tf.function(self._train_steps, input_signature=[indices])
 
     def run(self) -> dict[str, Precision]:
         """Trains from the newest checkpoint, or from the start, to the last step.
@@ -112,18 +120,21 @@ class Trainer:
         log = summaries.StepLog(
             config, cluster.size, dataset.train.size, self.progress, writer
         )
-        tasks = (
+        tasks: list[Task] = [
             Periodic(config.log_every, log),
             Periodic(config.eval_every, evaluator),
             Periodic(config.checkpoint_every, saver),
-        )
+        ]
+        if config.profile:
+            tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
         last_step = self._last_step()
         if self.progress.step >= last_step:
             logging.info("Nothing left to train: step %d is done", last_step)
             return evaluator.evaluate()
+        most = config.steps_per_call or _MAX_STEPS_PER_CALL
         while (step := self.progress.step) < last_step:
-            next_step = min(task.next_step(step, last_step) for task in tasks)
-            self.progress = self.train_to(min(next_step, step + _MAX_STEPS_PER_CALL))
+            stop = min(task.next_step(step, last_step) for task in tasks)
+            self.progress = self.train_to(min(stop, step + most))
             for task in tasks:
                 if task.is_due(self.progress.step, last_step):
                     task.action(self.progress)
@@ -139,20 +150,19 @@ class Trainer:
             config.seed,
             done.consumed,
             step - done.step,
-            config.batch_size,
+            config.step_size,
             self._cluster.rank,
             self._cluster.size,
             self._dataset.train.size,
         )
-        loss = float(self._train_steps(tf.constant(indices)))
+        loss = float(self._steps(tf.constant(indices)))
         return Progress(
             step,
-            done.consumed + (step - done.step) * config.batch_size * self._cluster.size,
+            done.consumed + (step - done.step) * config.step_size * self._cluster.size,
             loss,
             done.seconds + time.perf_counter() - begin,
         )
 
-    @tf.function(reduce_retracing=True)
     def _train_steps(self, indices: tf.Tensor) -> tf.Tensor:
         """Takes optimizer steps, in the graph.
 
@@ -168,18 +178,27 @@ class Trainer:
         # [5] A figure that is told is one of all ranks.
         return self._cluster.mean(loss)
 
-    def _train_step(self, batch: tf.Tensor) -> tf.Tensor:
-        """Takes one step on the examples at the indices `batch`; returns the loss."""
-        images, labels = self._splits["train"]
-        images = model.scale_pixels(tf.gather(images, batch))
-        logits = model.inference(images, self.parameters)
-        loss = model.loss(logits, tf.gather(labels, batch))
+    def _train_step(self, indices: tf.Tensor) -> tf.Tensor:
+        """Takes one step on the examples at the indices; returns the loss."""
+        passes = self._config.backward_passes_per_step
+        if passes == 1:
+            loss = self._loss(indices)
+        else:
+            batches = tf.reshape(indices, [passes, -1])
+            loss = optimizer.accumulated_loss(self._loss, batches, self._variables)
         self._optimizer.minimize(loss, self._global_step, self._variables)
         return loss
 
+    def _batch_loss(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of a batch of examples."""
+        images, labels = self._splits["train"]
+        images = model.scale_pixels(tf.gather(images, indices))
+        logits = model.inference(images, self.parameters, self._dtype)
+        return model.loss(logits, tf.gather(labels, indices))
+
     def _graph_of_a_step(self) -> tf.Graph:
         """Returns the graph of one step, for TensorBoard."""
-        batch = tf.TensorSpec([self._config.batch_size], tf.int32)
+        batch = tf.TensorSpec([self._config.step_size], tf.int32)
         return tf.function(self._train_step).get_concrete_function(batch).graph
 
     def _last_step(self) -> int:
@@ -189,4 +208,4 @@ class Trainer:
             return config.max_steps
         examples = math.ceil(config.num_epochs * self._dataset.train.size)
         left = max(0, examples - done.consumed)
-        return done.step + math.ceil(left / (config.batch_size * self._cluster.size))
+        return done.step + math.ceil(left / (config.step_size * self._cluster.size))

@@ -45,3 +45,40 @@ def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
         train()
         assert float(weight) == pytest.approx(expected)
     assert int(step) == 3
+
+
+def test_accumulated_loss_is_that_of_one_batch() -> None:
+    weight = tf.Variable(tf.random.stateless_normal([5, 1], (1, 2)))
+    offset = tf.Variable([0.5])
+    examples = tf.random.stateless_normal([12, 5], (3, 4))
+
+    def loss_of(batch: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_mean(tf.square(tf.matmul(batch, weight) + offset))
+
+    @tf.function
+    def both() -> tuple[tf.Tensor, ...]:
+        variables = [weight, offset]
+        batches = tf.reshape(examples, [3, 4, 5])
+        several = optimizer.accumulated_loss(loss_of, batches, variables)
+        one = loss_of(examples)
+        return (
+            *(several, one),
+            *tf.gradients(2.0 * several, variables),
+            *tf.gradients(2.0 * one, variables),
+        )
+
+    several, one, weight_several, offset_several, weight_one, offset_one = both()
+    assert float(several) == pytest.approx(float(one), rel=1e-5)
+    assert weight_several.numpy() == pytest.approx(weight_one.numpy(), rel=1e-5)
+    assert offset_several.numpy() == pytest.approx(offset_one.numpy(), rel=1e-5)
+
+
+def test_rate_follows_the_batches_of_a_step() -> None:
+    config = Config(backward_passes_per_step=3)
+    assert float(optimizer.learning_rate(config, 2, tf.constant(0))) == pytest.approx(
+        0.6
+    )
+    config = Config(use_adasum=True)
+    assert float(optimizer.learning_rate(config, 2, tf.constant(0))) == pytest.approx(
+        0.1
+    )

@@ -1,0 +1,39 @@
+"""Computing in smaller types."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from distmnist import mixed_precision, model
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(tf.bfloat16, 0.1), (tf.float16, 0.005)]
+)
+def test_gradients_are_those_of_float32(dtype: tf.DType, tolerance: float) -> None:
+    images = tf.random.stateless_uniform([20, 784], (1, 2))
+    labels = tf.constant(np.arange(20) % 10, tf.int32)
+    parameters = model.create_parameters(16, 8, seed=0)
+    variables = model.variables(parameters)
+
+    def gradients(dtype: tf.DType) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model.inference(images, parameters, dtype)
+            assert logits.dtype == tf.float32
+            loss = model.loss(logits, labels)
+        return list(tape.gradient(loss, variables))
+
+    for exact, rough in zip(gradients(tf.float32), gradients(dtype)):
+        assert rough.dtype == tf.float32
+        difference = float(tf.norm(exact - rough) / tf.norm(exact))
+        assert 0 < difference < tolerance
+
+
+def test_float16_keeps_small_gradients() -> None:
+    into, out_of = mixed_precision.casts(tf.float16)
+    x = tf.Variable(1.0)
+    with tf.GradientTape() as tape:
+        y = out_of(into(x) * 1.0) * 1e-8  # less than float16 can hold
+    assert float(tape.gradient(y, x)) == pytest.approx(1e-8, rel=0.01)
