@@ -18,6 +18,12 @@ from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, TRAIN, messages
 QUICK = ("--dataset=digits", "--max_steps=20", "--batch_size=20", "--log_every=10")
 
 
+@pytest.fixture(autouse=True)
+def threads_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow runs in this process already: too late to choose its threads."""
+    monkeypatch.setattr("distmnist.runtime.configure_tensorflow", lambda *_: None)
+
+
 def main(
     capsys: pytest.CaptureFixture[str], *flags: object
 ) -> tuple[int, str, list[str]]:
