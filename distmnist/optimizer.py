@@ -40,6 +40,28 @@ def learning_rate(config: Config, size: int, step: tf.Tensor) -> tf.Tensor:
     return start + (final - start) * tf.minimum(fraction, 1.0)
 
 
+class _FlatSgd(tf.compat.v1.train.GradientDescentOptimizer):  # type: ignore[misc]
+    """SGD whose gradients are one vector, between their computation and their use.
+
+    Horovod sends one tensor as it lies in memory; several it copies together first,
+    and apart again, on a thread that competes with those that compute.
+    """
+
+    def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+        gradients, self._variables = zip(*super().compute_gradients(*args, **kwargs))
+        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
+        return [(flat, self._variables[0])]  # the variable lends its name only
+
+    def apply_gradients(
+        self, grads_and_vars: list[tuple[Any, Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        ((flat, _),) = grads_and_vars
+        parts = tf.split(flat, [v.shape.num_elements() for v in self._variables])
+        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, self._variables)]
+        pairs = zip(gradients, self._variables)
+        return super().apply_gradients(pairs, *args, **kwargs)
+
+
 def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
     """Creates the optimizer: plain SGD on gradients averaged over all ranks.
 
@@ -53,10 +75,17 @@ def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
     """
     # Horovod wraps this optimizer.  Its wrapper of Keras optimizers is older
     # than Keras 3, which comes with TensorFlow 2.18, and averages nothing there.
-    sgd = tf.compat.v1.train.GradientDescentOptimizer(
+    plain = tf.compat.v1.train.GradientDescentOptimizer
+    sgd = (_FlatSgd if cluster.size > 1 else plain)(
         lambda: learning_rate(config, cluster.size, global_step)
     )
-    return cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
+    distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
+    # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
+    # takes two seconds.
+    distributed.minimize = tf.autograph.experimental.do_not_convert(
+        distributed.minimize
+    )
+    return distributed
 
 
 def accumulated_loss(

@@ -8,8 +8,11 @@ overrides anything that the user has set.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 
 
 def cores() -> int:
@@ -17,31 +20,41 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def prepare_environment(local_size: int) -> None:
-    """Sets what MPI, Horovod and TensorFlow read from the environment.
+def prepare_environment(local_rank: int, local_size: int) -> None:
+    """Sets what MPI, Horovod and TensorFlow read when they are loaded.
 
     Args:
+        local_rank: index of this rank on its host, from the launcher.
         local_size: number of ranks on this host, from the launcher.
     """
     environment = os.environ.setdefault
     # TensorFlow's C++ side greets every process with a screenful, errors about
     # absent GPU plug-ins included.  What goes wrong arrives as an exception.
     environment("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Open MPI spins while it waits.  With a rank on every core, the spinning
-    # ranks take the time of the one that they wait for: 20 times slower steps.
-    if local_size >= cores():
-        environment("OMPI_MCA_mpi_yield_when_idle", "1")
     # Horovod looks for finished gradients once a cycle.  Its default of 1 ms
     # suits networks whose steps take many; here a step takes about one.
-    environment("HOROVOD_CYCLE_TIME", "0.1")
+    environment("HOROVOD_CYCLE_TIME", "0.2")
+    if local_size == 1 or local_size < cores():
+        return
+    # Every core has a rank or more.  Open MPI spins while it waits, and so takes
+    # the time of the rank that it waits for: 20 times slower steps.
+    environment("OMPI_MCA_mpi_yield_when_idle", "1")
+    # A rank's threads take turns, and so need one core; left to the kernel, they
+    # wander, and now and then two ranks share a core while another idles.
+    if cores() == os.cpu_count():  # else somebody has chosen already
+        available = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {available[local_rank % len(available)]})
 
 
-def configure_tensorflow(local_rank: int, local_size: int, step_flops: float) -> None:
+def configure_tensorflow(
+    local_rank: int, local_size: int, size: int, step_flops: float
+) -> None:
     """Chooses this rank's GPU and its threads, before TensorFlow first uses them.
 
     Args:
         local_rank: index of this rank on its host, in [0, local size).
         local_size: number of ranks on this host.
+        size: number of ranks.
         step_flops: floating-point operations of one step.
     """
     import tensorflow as tf
@@ -54,12 +67,12 @@ def configure_tensorflow(local_rank: int, local_size: int, step_flops: float) ->
         tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
         return
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
-        threads = intra_op_threads(cores(), local_size, step_flops)
+        threads = intra_op_threads(os.cpu_count() or 1, local_size, step_flops)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if "TF_NUM_INTEROP_THREADS" not in os.environ:
-        # The operations of a step wait for one another: a second thread would
-        # only pass the work to and fro.
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        # The operations of a step wait for one another, and a second thread would
+        # only pass the work to and fro; but an allreduce ends on another thread.
+        tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
 
 
 def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
@@ -77,6 +90,27 @@ def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
     return max(1, min(cores // local_size, int(step_flops / 1e8)))
 
 
+@contextlib.contextmanager
+def hidden(*packages: str) -> Iterator[None]:
+    """Lets imports fail of packages that others load but can do without.
+
+    It halves the time until the first step.  TensorFlow loads Keras at once, though
+    `tf.keras` would load it at its first use; Horovod needs Keras, which loads
+    scikit-learn and Matplotlib where they are installed.
+
+    Args:
+        packages: names; what is loaded already stays.
+    """
+    absent = [name for name in packages if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # import fails on it
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow, keeping back the false alarms of its libraries.
 
@@ -85,7 +119,7 @@ def import_tensorflow() -> None:
     N ranks times five lines of them hide what matters.  If the import fails,
     all that was said is shown.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, hidden("keras"):
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
 
 from distmnist import optimizer
 from distmnist.cluster import Cluster

@@ -37,6 +37,7 @@ def main() -> None:
         runtime.configure_tensorflow(
             workers.local_rank,
             workers.local_size,
+            workers.size,
             model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
         )
 

@@ -10,7 +10,7 @@ import pytest
 from distmnist import runtime
 
 # Before any test module imports TensorFlow.
-runtime.prepare_environment(local_size=1)
+runtime.prepare_environment(local_rank=0, local_size=1)
 
 
 @pytest.fixture(scope="session")

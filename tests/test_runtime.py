@@ -19,14 +19,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    monkeypatch.setattr(runtime, "cores", lambda: 4)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores: None)
 
 
 @pytest.mark.usefixtures("environment")
 def test_ranks_yield_where_they_share_cores() -> None:
-    runtime.prepare_environment(local_size=3)
+    runtime.prepare_environment(local_rank=0, local_size=3)
     assert "OMPI_MCA_mpi_yield_when_idle" not in os.environ
-    runtime.prepare_environment(local_size=4)
+    runtime.prepare_environment(local_rank=0, local_size=4)
     assert os.environ[NAMES[1]] == "1"
 
 
@@ -34,8 +36,23 @@ def test_ranks_yield_where_they_share_cores() -> None:
 def test_keeps_what_the_user_has_chosen() -> None:
     for name in NAMES:
         os.environ[name] = "mine"
-    runtime.prepare_environment(local_size=8)
+    runtime.prepare_environment(local_rank=0, local_size=8)
     assert [os.environ[name] for name in NAMES] == ["mine"] * 3
+
+
+@pytest.mark.usefixtures("environment")
+def test_ranks_have_a_core_each_unless_somebody_chose(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pinned: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda process, c: pinned.append(c))
+    for local_rank in range(5):
+        runtime.prepare_environment(local_rank, local_size=5)
+    assert pinned == [{0}, {1}, {2}, {3}, {0}]
+    runtime.prepare_environment(local_rank=0, local_size=3)  # cores to spare
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3})
+    runtime.prepare_environment(local_rank=0, local_size=5)  # bound by the launcher
+    assert len(pinned) == 5
 
 
 @pytest.mark.parametrize(
@@ -67,7 +84,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         tf.config, "set_visible_devices", lambda *call: visible.append(call)
     )
     for local_rank in (0, 1, 2):
-        runtime.configure_tensorflow(local_rank, 3, 0)
+        runtime.configure_tensorflow(local_rank, 3, 3, 0)
     assert visible == [("gpu0", "GPU"), ("gpu1", "GPU"), ("gpu0", "GPU")]
     assert grown == [("gpu0", True), ("gpu1", True)] * 3
 

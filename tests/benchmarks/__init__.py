@@ -1,0 +1,1 @@
+"""How fast distmnist is, beside its peers and the limits of the machine."""

@@ -1,0 +1,167 @@
+"""Who is measured, and how each is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from distmnist import runtime
+from tests.benchmarks.distmnist_steps import flags
+from tests.launching import HOROVODRUN, MPIRUN, PLAIN, TRAIN
+
+TORCHRUN = (
+    *(sys.executable, "-m", "torch.distributed.run"),
+    *("--standalone", "--nproc_per_node"),
+)
+JOB_STEPS = 2000  # the tutorial's
+
+_DISTMNIST = "distmnist_steps"
+_PRODUCTS = "limits.products"
+_EXAMPLE = "peers.horovod_example"
+# A rank has one core of two, and its threads and Horovod's cycle are set to fit.
+_TUNED = {
+    "HOROVOD_CYCLE_TIME": "0.1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
+
+
+class Contender(NamedTuple):
+    """A program to measure.
+
+    Attributes:
+        name: for --only and results.json.
+        title: for people.
+        kind: 'distmnist', 'peer', 'limit' or 'job'.
+        ranks: number of processes that work together.
+        module: in this package; of a job, '' for distmnist.train.
+        launcher: what precedes the number of ranks and the command.
+        arguments: of the module.
+        environment: variables beside those of a shell.
+        needs: a package without which it is skipped.
+        tuned: whether its settings are better than those that its users have.
+    """
+
+    name: str
+    title: str
+    kind: str
+    ranks: int
+    module: str
+    launcher: Sequence[str] = PLAIN
+    arguments: Sequence[str] = ()
+    environment: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
+    needs: str = ""
+    tuned: bool = False
+
+    def command(self, options: Sequence[str]) -> list[str]:
+        """Returns the command that starts it.
+
+        Args:
+            options: what all modules are told.
+        """
+        words = list(self.launcher)
+        if words:
+            words.append(str(self.ranks))
+        if self.launcher != TORCHRUN:  # which starts Python itself
+            words.append(sys.executable)
+        return [*words, "-m", f"{__package__}.{self.module}", *options, *self.arguments]
+
+    def job_command(self, directory: str, log_dir: str, steps: int) -> list[str]:
+        """Returns the command that runs a whole job.
+
+        Args:
+            directory: of MNIST, or "".
+            log_dir: what it writes to.
+            steps: of training.
+        """
+        own = [f"--max_steps={steps}", f"--log_dir={log_dir}"]
+        if self.module:
+            return self.command([f"--data={directory}", *own])
+        words = [*self.launcher, str(self.ranks)] if self.launcher else []
+        return [*words, *TRAIN, *flags(directory), *own]
+
+    def lacks(self) -> str:
+        """Returns what it needs and is not installed, or ""."""
+        missing = self.needs and importlib.util.find_spec(self.needs) is None
+        return self.needs if missing else ""
+
+
+def _products(ranks: int, intra_op: int, onednn: int) -> Contender:
+    """Returns the eight matrix products with one setting of TensorFlow's threads."""
+    library = "oneDNN" if onednn else "Eigen"
+    threads = f"{intra_op} thread{'s' * (intra_op > 1)}"
+    beside = ", side by side" if ranks > 1 else ""
+    return Contender(
+        f"products_{ranks}x{intra_op}_{library.lower()}",
+        f"matrix products, {threads}, {library}{beside}",
+        "limit",
+        ranks,
+        _PRODUCTS,
+        MPIRUN if ranks > 1 else PLAIN,
+        (f"--intra_op={intra_op}", "--inter_op=1", f"--onednn={onednn}"),
+    )
+
+
+CONTENDERS = (
+    Contender("distmnist_1", "distmnist", "distmnist", 1, _DISTMNIST),
+    Contender("distmnist_2", "distmnist", "distmnist", 2, _DISTMNIST, HOROVODRUN),
+    Contender("distmnist_4", "distmnist", "distmnist", 4, _DISTMNIST, HOROVODRUN),
+    Contender("feed_dict", "tutorial's feed_dict loop", "peer", 1, "peers.feed_dict"),
+    Contender("keras_fit", "Keras fit", "peer", 1, "peers.keras_fit"),
+    Contender(
+        "keras_fit_tuned",
+        "Keras fit, no XLA, 50 steps a call",
+        "peer",
+        1,
+        "peers.keras_fit",
+        arguments=("--jit_compile=off", "--steps_per_execution=50"),
+        tuned=True,
+    ),
+    Contender("horovod_1", "Horovod's example", "peer", 1, _EXAMPLE, HOROVODRUN),
+    Contender("horovod_2", "Horovod's example", "peer", 2, _EXAMPLE, HOROVODRUN),
+    Contender(
+        "horovod_2_tuned",
+        "Horovod's example, 1 thread, 0.1 ms cycle",
+        "peer",
+        2,
+        _EXAMPLE,
+        HOROVODRUN,
+        environment=_TUNED,
+        tuned=True,
+    ),
+    Contender(
+        "multi_worker_2",
+        "MultiWorkerMirroredStrategy",
+        "peer",
+        2,
+        "peers.multi_worker",
+        arguments=("--workers=2",),
+    ),
+    Contender(
+        "torch_ddp_2",
+        "PyTorch DDP, Gloo",
+        "peer",
+        2,
+        "peers.torch_ddp",
+        TORCHRUN,
+        needs="torch",
+    ),
+    *(
+        _products(1, threads, onednn)
+        for threads in sorted({1, runtime.cores()})
+        for onednn in (0, 1)
+    ),
+    *(_products(2, 1, onednn) for onednn in (0, 1)),
+    Contender(
+        "allreduce_2", "MPI Allreduce, 420 kB", "limit", 2, "limits.allreduce", MPIRUN
+    ),
+    Contender(
+        "allreduce_4", "MPI Allreduce, 420 kB", "limit", 4, "limits.allreduce", MPIRUN
+    ),
+    Contender("job_tutorial", "tutorial's script", "job", 1, "peers.tutorial"),
+    Contender("job_1", "distmnist.train", "job", 1, ""),
+    Contender("job_2", "distmnist.train, horovodrun", "job", 2, "", HOROVODRUN),
+    Contender("job_2_mpirun", "distmnist.train, mpirun", "job", 2, "", MPIRUN),
+)

@@ -1,0 +1,1 @@
+"""What else a user could pick: the same network, batch and data."""

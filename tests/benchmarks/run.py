@@ -1,0 +1,208 @@
+"""Measures distmnist, its peers and the limits, and says what holds.
+
+python -m tests.benchmarks.run [--repeats=N] [--out=DIR] [--only=NAMES] [--data=DIR]
+
+All contenders take turns, N times, so that whatever else the machine does meets them
+all.  Prints tables, and writes results.json and plot.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import data, environment, processes, summary, tables
+from tests.benchmarks.contenders import CONTENDERS, JOB_STEPS, Contender
+
+Results = dict[str, list[dict[str, Any]]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark.
+
+    Args:
+        argv: the arguments; by default those of the process.
+
+    Returns:
+        The exit status: 1 if a contender failed.
+    """
+    options = parse(argv)
+    about = environment.describe(options.data)
+    print(
+        f"{about['cpu']}, {about['cores']} cores, load {about['load_before']}; "
+        f"commit {about['commit']}; {about['data']}"
+    )
+    results, failures = measure(options)
+    measured = summary.summarize(results)
+    criteria = summary.criteria(tables.take_medians(measured))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options, about, results, measured, criteria, failures)
+    show(measured, criteria)
+    for name, texts in failures.items():
+        print(f"\n{name} failed {len(texts)} times; the last time:\n{texts[-1]}")
+    plot(measured, options.out / "plot.png")
+    print(f"\nWritten to {options.out}")
+    return bool(failures)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the options: the contenders and whatever else to use."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="default: 5")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("logs/benchmark"),
+        help="directory to write to; default: logs/benchmark",
+    )
+    parser.add_argument(
+        "--only",
+        default="*",
+        help="names of contenders, with commas; * and ? stand for others",
+    )
+    parser.add_argument(
+        "--data",
+        default=os.environ.get("DISTMNIST_TEST_MNIST", "data/mnist"),
+        help="directory of MNIST; without it, random images of the same shape",
+    )
+    parser.add_argument("--blocks", type=int, default=20, help="timed blocks")
+    parser.add_argument("--block_steps", type=int, default=100, help="steps in each")
+    parser.add_argument("--job_steps", type=int, default=JOB_STEPS)
+    parser.add_argument("--timeout", type=float, default=180, help="seconds, of each")
+    options = parser.parse_args(argv)
+    options.data = str(Path(options.data).resolve()) * data.is_mnist(options.data)
+    patterns = options.only.split(",")
+    for pattern in patterns:
+        if not fnmatch.filter([each.name for each in CONTENDERS], pattern):
+            parser.error(
+                f"--only: no contender is {pattern!r}; there are "
+                f"{', '.join(each.name for each in CONTENDERS)}"
+            )
+    options.contenders = [
+        each
+        for each in CONTENDERS
+        if any(fnmatch.fnmatch(each.name, pattern) for pattern in patterns)
+    ]
+    return options
+
+
+def measure(options: argparse.Namespace) -> tuple[Results, dict[str, list[str]]]:
+    """Measures all contenders in turn, several times.
+
+    Returns:
+        Their results, and how those failed that did, by name.
+    """
+    results: Results = {}
+    failures: dict[str, list[str]] = {}
+    contenders = []
+    for contender in options.contenders:
+        if contender.lacks():
+            print(f"{contender.name}: skipped, {contender.lacks()} is not installed")
+        else:
+            contenders.append(contender)
+    for repeat in range(options.repeats):
+        for contender in contenders:
+            outcome = run(contender, options)
+            if outcome.failure:
+                failures.setdefault(contender.name, []).append(outcome.failure)
+            else:
+                found = {**outcome.result, "wall_seconds": outcome.wall_seconds}
+                results.setdefault(contender.name, []).append(found)
+            print(
+                f"{repeat + 1}/{options.repeats} {contender.name}: "
+                f"{'FAILED after ' if outcome.failure else ''}"
+                f"{outcome.wall_seconds:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    return results, failures
+
+
+def run(contender: Contender, options: argparse.Namespace) -> processes.Outcome:
+    """Runs one contender once."""
+    if contender.kind != "job":
+        arguments = [
+            f"--data={options.data}",
+            f"--blocks={options.blocks}",
+            f"--block_steps={options.block_steps}",
+        ]
+        command = contender.command(arguments)
+        return processes.run(command, options.timeout, contender.environment)
+    with tempfile.TemporaryDirectory() as log_dir:
+        command = contender.job_command(options.data, log_dir, options.job_steps)
+        outcome = processes.run(command, options.timeout, reports=False)
+        return outcome._replace(result=own_metrics(Path(log_dir)))
+
+
+def own_metrics(log_dir: Path) -> dict[str, float]:
+    """Returns the speed that distmnist.train itself tells, in its metrics.jsonl."""
+    path = log_dir / "metrics.jsonl"
+    if not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    rates = [line["examples_per_sec"] for line in lines if line["kind"] == "train"]
+    return {"own_examples_per_second": statistics.median(rates)} if rates else {}
+
+
+def write_json(
+    options: argparse.Namespace,
+    about: dict[str, Any],
+    results: Results,
+    measured: tables.Summary,
+    criteria: Sequence[summary.Criterion],
+    failures: dict[str, list[str]],
+) -> None:
+    """Writes all that is known to results.json."""
+    content = {
+        "environment": about,
+        "repeats": options.repeats,
+        "blocks": options.blocks,
+        "block_steps": options.block_steps,
+        "job_steps": options.job_steps,
+        "criteria": [{**each._asdict(), "verdict": each.verdict} for each in criteria],
+        "summary": {
+            name: {key: value._asdict() for key, value in values.items()}
+            for name, values in measured.items()
+        },
+        "results": results,
+        "failures": failures,
+    }
+    path = options.out / "results.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def show(measured: tables.Summary, criteria: Sequence[summary.Criterion]) -> None:
+    """Prints all tables that have something in them."""
+    for text in (
+        tables.steps_table(measured),
+        tables.limits_table(measured),
+        tables.evaluation_table(measured),
+        tables.jobs_table(measured),
+        tables.criteria_table(criteria),
+    ):
+        if text.count("\n") > 1:
+            print(f"\n{text}")
+
+
+def plot(measured: tables.Summary, path: Path) -> None:
+    """Draws the results, where there is matplotlib."""
+    try:
+        from tests.benchmarks.plot import draw
+    except ImportError as error:
+        print(f"\nNo plot: {error}")
+        return
+    draw(measured, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

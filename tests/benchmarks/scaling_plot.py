@@ -1,0 +1,115 @@
+"""The model of allreduce, and what it predicts, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from tests.benchmarks import ring
+from tests.benchmarks.ring import Point, Ring
+from tests.benchmarks.scaling import WORKERS, Fabric, Network
+
+# Differ for every kind of eye, as do the markers.
+_COLOURS = ("#0072b2", "#e69f00", "#cc79a7")
+_MARKERS = ("o", "s", "D")
+
+
+def draw(
+    points: Sequence[Point],
+    fits: Mapping[int, Ring],
+    fabrics: Sequence[Fabric],
+    networks: Sequence[Network],
+    path: Path,
+) -> None:
+    """Draws measurements beside the model, and the predicted efficiencies.
+
+    Args:
+        points: measured.
+        fits: the models that were fitted to them, by number of workers.
+        fabrics: whose constants the predictions take.
+        networks: that are trained.
+        path: of the PNG to write.
+    """
+    figure, axes = plt.subplots(
+        1, 1 + len(networks), figsize=(15, 4.8), layout="constrained"
+    )
+    _draw_fit(axes[0], points, fits)
+    for axis, network in zip(axes[1:], networks):
+        _draw_efficiency(axis, network, fabrics)
+    axes[-1].legend(loc="lower left", frameon=False)
+    figure.text(
+        0.995,
+        0.005,
+        "Lines: no overlap of allreduce and compute; shades: up to full overlap; "
+        "dotted: more workers than one such network joins",
+        ha="right",
+        va="bottom",
+        fontsize=9,
+    )
+    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _draw_fit(axis: Axes, points: Sequence[Point], fits: Mapping[int, Ring]) -> None:
+    for (workers, model), colour, marker in zip(fits.items(), _COLOURS, _MARKERS):
+        measured = [point for point in points if point.workers == workers]
+        sizes = np.array([point.size for point in measured])
+        times = np.array([point.seconds for point in measured])
+        axis.plot(
+            sizes, times * 1e6, marker, color=colour, label=f"measured, {workers} ranks"
+        )
+        axis.plot(
+            sizes,
+            model.seconds(sizes, workers) * 1e6,
+            color=colour,
+            label=f"model, {workers} ranks",
+        )
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(sizes[::2], [f"{size // 1024:,}" for size in sizes[::2]])
+    axis.set_xlabel("size of the message (kB)")
+    axis.set_ylabel("time of an allreduce (µs)")
+    axis.set_title("Checked: this machine", loc="left", fontweight="bold")
+    axis.legend(frameon=False)
+    axis.grid(alpha=0.3)
+
+
+def _draw_efficiency(axis: Axes, network: Network, fabrics: Sequence[Fabric]) -> None:
+    for fabric, colour, marker in zip(fabrics, _COLOURS, _MARKERS):
+        none, full = (
+            np.array(
+                [
+                    ring.efficiency(
+                        network.compute,
+                        fabric.ring.seconds(4 * network.gradients, workers),
+                        overlap,
+                    )
+                    for workers in WORKERS
+                ]
+            )
+            for overlap in (False, True)
+        )
+        workers = np.array(WORKERS)
+        exists = workers <= fabric.largest
+        axis.plot(workers, none, ":" + marker, color=colour, markersize=4)
+        axis.plot(
+            workers[exists], none[exists], "-" + marker, color=colour, label=fabric.name
+        )
+        axis.fill_between(workers, none, full, color=colour, alpha=0.15, linewidth=0)
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(WORKERS, [f"{workers}" for workers in WORKERS])
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axis.set_ylim(0, 1.05)
+    axis.set_ylabel("efficiency: compute / step")
+    axis.set_xlabel(f"workers ({network.compute * 1e3:.2f} ms of compute a step)")
+    axis.set_title(f"Extrapolated: {network.name}", loc="left", fontweight="bold")
+    axis.grid(alpha=0.3)
