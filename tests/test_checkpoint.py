@@ -62,7 +62,7 @@ def test_metadata_name_the_run(tmp_path: Path) -> None:
     [
         ({"hidden1": 16}, "--hidden1 is 8 there, 16 here"),
         ({"hidden2": 16}, "--hidden2 is 4 there, 16 here"),
-        ({"seed": 1}, "--seed is 0 there, 1 here"),
+        ({"seed": 1}, "--seed is 126 there, 1 here"),
     ],
 )
 def test_refuses_the_checkpoint_of_another_network(
