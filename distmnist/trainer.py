@@ -113,7 +113,7 @@ class Trainer:
         self._global_step.assign(self.progress.step)
         # [3] Rank 0 alone writes; the writer of the others does nothing.
         writer = summaries.create(config, cluster)
-        if self.progress.step == 0:
+        if cluster.rank == 0 and self.progress.step == 0:
             writer.graph(self._graph_of_a_step())
 
         evaluator = Evaluator(self._splits, self.parameters, cluster, writer)

@@ -24,7 +24,16 @@ def test_names_every_flag_and_its_default() -> None:
         assert rows[name] in (expected, expected.lower())
 
 
-def test_names_every_module() -> None:
-    modules = {path.name for path in Path(ROOT, "distmnist").glob("*.py")}
-    mapped = set(re.findall(r"`(\w+\.py)`", README))
-    assert modules - {"__init__.py"} <= mapped
+def test_names_every_module_and_imports_point_down() -> None:
+    rows = [row for row in README.splitlines() if row.startswith("| `")]
+    order = [name for row in rows for name in re.findall(r"`(\w+)\.py`", row[:60])]
+    paths = Path(ROOT, "distmnist").glob("*.py")
+    sources = {path.stem: path.read_text() for path in paths}
+    del sources["__init__"]
+    assert sources.keys() == set(order)
+    for module, source in sources.items():
+        imported = re.findall(r"^ *from distmnist\.(\w+) import", source, re.MULTILINE)
+        for names in re.findall(r"^ *from distmnist import (.*)", source, re.MULTILINE):
+            imported.extend(re.findall(r"\w+", names.partition("#")[0]))
+        for name in imported:
+            assert order.index(name) > order.index(module), f"{module} imports {name}"
