@@ -75,8 +75,10 @@ def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
     """
     # Horovod wraps this optimizer.  Its wrapper of Keras optimizers is older
     # than Keras 3, which comes with TensorFlow 2.18, and averages nothing there.
+    # Adasum compares the gradients of each variable, so those must stay apart.
+    flat = cluster.size > 1 and not config.use_adasum
     plain = tf.compat.v1.train.GradientDescentOptimizer
-    sgd = (_FlatSgd if cluster.size > 1 else plain)(
+    sgd = (_FlatSgd if flat else plain)(
         lambda: learning_rate(config, cluster.size, global_step)
     )
     distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)

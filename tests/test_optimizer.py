@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
 from distmnist import optimizer
 from distmnist.cluster import Cluster
 from distmnist.config import Config
+from tests.launching import MPIRUN, run
 
 
 @pytest.mark.parametrize(
@@ -82,3 +87,45 @@ def test_rate_follows_the_batches_of_a_step() -> None:
     assert float(optimizer.learning_rate(config, 2, tf.constant(0))) == pytest.approx(
         0.1
     )
+
+
+# One step at a rate of 1 from zero, on two variables whose gradients are the slopes.
+STEP = """
+import json
+from distmnist import cluster
+workers = cluster.connect()
+import tensorflow as tf
+from distmnist import optimizer
+from distmnist.config import Config
+
+def step(slopes, **flags):
+    config = Config(learning_rate=1.0, lr_scaling="none", **flags)
+    sgd = optimizer.create(config, workers, tf.Variable(0, dtype=tf.int64))
+    variables = [tf.Variable([0.0, 0.0]) for _ in slopes]
+    def train():
+        losses = [tf.reduce_sum(v * s) for v, s in zip(variables, slopes)]
+        sgd.minimize(tf.add_n(losses), None, variables)
+    tf.function(train, autograph=False)()
+    return [(-v).numpy().tolist() for v in variables]
+
+apart = [1.0, 0.0] if workers.rank == 0 else [0.0, 1.0]
+fine = [1.0 + 2.0**-12, 0.5]
+seen = {
+    "mean": step([apart, fine]),
+    "fp16": step([apart, fine], fp16_allreduce=True),
+    "adasum": step([apart, [1.0, 0.0]], use_adasum=True),
+}
+if workers.rank == 0:
+    print("SEEN" + json.dumps(seen))
+"""
+
+
+@pytest.mark.ranks
+def test_two_ranks_combine_gradients_as_asked(tmp_path: Path) -> None:
+    printed = run((*MPIRUN, 2, sys.executable, "-c", STEP), cwd=tmp_path).stdout
+    seen = json.loads(printed.partition("SEEN")[2])
+    assert seen["mean"] == [[0.5, 0.5], [1.0 + 2.0**-12, 0.5]]
+    assert seen["fp16"] == [[0.5, 0.5], [1.0, 0.5]]  # float16 has 11 bits
+    # Of each variable: orthogonal gradients are added, equal ones averaged.
+    assert seen["adasum"][0] == pytest.approx([1.0, 1.0])
+    assert seen["adasum"][1] == pytest.approx([1.0, 0.0])
