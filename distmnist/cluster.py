@@ -165,10 +165,10 @@ class Cluster:
         if not error.on_all_ranks:
             # The others know nothing of it yet, and may wait for this rank.
             where = f" (rank {self.rank} on {socket.gethostname()})"
-            print(f"distmnist: {error}{where * (self.size > 1)}", file=sys.stderr)
+            _tell(f"{error}{where * (self.size > 1)}")
             self.abort(error.exit_status)
         if self.rank == 0:
-            print(f"distmnist: {error}", file=sys.stderr, flush=True)
+            _tell(str(error))
         self.allgather(None)  # launchers end the job at the first exit
         sys.exit(error.exit_status)
 
@@ -326,6 +326,12 @@ def _ranks(ranks: Sequence[int]) -> str:
     listed = ", ".join(map(str, ranks[:8]))
     more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
     return f"ranks {listed}{more}"
+
+
+def _tell(message: str) -> None:
+    """Writes a line to standard error, in one piece: launchers put tags between."""
+    sys.stderr.write(f"distmnist: {message}\n")
+    sys.stderr.flush()
 
 
 def _on_all_ranks(error: UserError) -> UserError:

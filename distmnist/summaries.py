@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -96,17 +97,22 @@ class _Console(Writer):
 
     def train(self, metrics: TrainMetrics) -> None:
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
-        print(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)", flush=True)
+        _print(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)")
 
     def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
         for split, result in results.items():
-            print(_TITLES[split])
-            print(
+            _print(
+                f"{_TITLES[split]}\n"
                 f"  Num examples: {result.num_examples}  "
                 f"Num correct: {result.num_correct}  "
-                f"Precision @ 1: {result.value:0.04f}",
-                flush=True,
+                f"Precision @ 1: {result.value:0.04f}"
             )
+
+
+def _print(text: str) -> None:
+    """Prints in one piece: launchers put the lines of all ranks together."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class _JsonLines(Writer):

@@ -37,6 +37,7 @@ def environment() -> dict[str, str]:
     }
     kept["PATH"] = f"{_BIN}{os.pathsep}{kept['PATH']}"
     kept["PYTHONPATH"] = str(ROOT)
+    kept["PYTHONUNBUFFERED"] = "1"  # as in most containers
     if os.geteuid() == 0:  # as .venv/bin/activate does
         kept["OMPI_ALLOW_RUN_AS_ROOT"] = kept["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1"
     return kept
