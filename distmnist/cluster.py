@@ -14,6 +14,7 @@ A process that no launcher started is a cluster of one, and needs neither.
 
 from __future__ import annotations
 
+import array
 import os
 import socket
 import sys
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from distmnist import runtime
-from distmnist.errors import InputError, UserError
+from distmnist.errors import InputError, UserError, on_all_ranks
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -76,6 +77,10 @@ class Cluster:
     def broadcast(self, value: T) -> T:
         """Returns rank 0's value."""
         return value
+
+    def maxima(self, values: Sequence[float]) -> list[float]:
+        """Returns the greatest of all ranks' values, one by one."""
+        return list(values)
 
     # The data plane.
 
@@ -132,7 +137,7 @@ class Cluster:
         host, error = hosts_and_errors[failed[0]]
         assert error is not None
         where = "" if len(failed) == self.size else f" ({_ranks(failed)}, on {host})"
-        raise _on_all_ranks(type(error)(f"{error}{where}"))
+        raise on_all_ranks(type(error)(f"{error}{where}"))
 
     def agree(self, mine: Mapping[str, object], remedy: str) -> None:
         """Checks that all ranks have the same values.
@@ -149,7 +154,7 @@ class Cluster:
         for name, expected in values[0].items():
             others = [r for r, value in enumerate(values) if value[name] != expected]
             if others:
-                raise _on_all_ranks(
+                raise on_all_ranks(
                     InputError(
                         f"{name} differs between ranks: {expected} on rank 0, "
                         f"{values[others[0]][name]} on {_ranks(others)}; {remedy}"
@@ -197,6 +202,14 @@ class _HorovodCluster(Cluster):
         result: T = self._hvd.broadcast_object(value, name="control")
         return result
 
+    def maxima(self, values: Sequence[float]) -> list[float]:
+        import numpy as np
+
+        highest = self._hvd.allreduce(
+            np.array(values, np.float64), op=self._hvd.Max, name="maxima"
+        )
+        return [float(value) for value in highest]
+
     def distribute(self, optimizer: Any, fp16: bool, adasum: bool) -> Any:
         compression = self._hvd.Compression.fp16 if fp16 else self._hvd.Compression.none
         if adasum:
@@ -215,7 +228,7 @@ class _HorovodCluster(Cluster):
         them, where TensorFlow has resource variables.
         """
         if self.size & (self.size - 1) or not self._hvd.mpi_enabled():
-            raise _on_all_ranks(
+            raise on_all_ranks(
                 InputError(
                     "flag --use_adasum: needs MPI, and 2, 4, 8, ... ranks; there are "
                     f"{self.size}, over {'MPI' if self._hvd.mpi_enabled() else 'Gloo'}"
@@ -258,12 +271,18 @@ class _MpiCluster(_HorovodCluster):
 
         super().__init__()
         self._comm = MPI.COMM_WORLD.Dup()
+        self._max = MPI.MAX
 
     def allgather(self, value: T) -> list[T]:
         return self._comm.allgather(value)
 
     def broadcast(self, value: T) -> T:
         return cast(T, self._comm.bcast(value))
+
+    def maxima(self, values: Sequence[float]) -> list[float]:
+        mine, highest = array.array("d", values), array.array("d", values)
+        self._comm.Allreduce(mine, highest, op=self._max)
+        return list(highest)
 
     def abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
@@ -332,9 +351,3 @@ def _tell(message: str) -> None:
     """Writes a line to standard error, in one piece: launchers put tags between."""
     sys.stderr.write(f"distmnist: {message}\n")
     sys.stderr.flush()
-
-
-def _on_all_ranks(error: UserError) -> UserError:
-    """Marks an error as one that every rank raises."""
-    error.on_all_ranks = True
-    return error

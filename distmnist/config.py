@@ -51,7 +51,11 @@ class Config:
     log_every: int = 100
     eval_every: int = 1000
     checkpoint_every: int = 1000
+    keep_checkpoints: int = 5
     restart: bool = False
+
+    grace_seconds: float = 20.0
+    stall_seconds: float = 600.0
 
     backward_passes_per_step: int = 1
     fp16_allreduce: bool = False
@@ -83,6 +87,7 @@ class Config:
             "hidden1",
             "hidden2",
             "log_every",
+            "keep_checkpoints",
             "backward_passes_per_step",
         ):
             check(name, getattr(self, name) >= 1, "at least 1")
@@ -100,6 +105,8 @@ class Config:
             not span or (len(span) == 2 and 0 < span[0] < span[1]),
             "FROM,TO: two steps of at least 1, the first before the second",
         )
+        for name in ("grace_seconds", "stall_seconds"):
+            check(name, 0 < getattr(self, name) < math.inf, "a positive number")
         check("num_epochs", epochs is None or 0 < epochs < math.inf, "positive")
         check("seed", 0 <= self.seed < 2**32, "in [0, 2**32)")
         check("dataset", self.dataset in DATASETS, f"one of {DATASETS}")
@@ -193,10 +200,25 @@ def define_flags() -> None:
         default.checkpoint_every,
         "Steps between checkpoints; 0: only at the end.",
     )
+    flags.DEFINE_integer(
+        "keep_checkpoints",
+        default.keep_checkpoints,
+        "Newest checkpoints to keep; the best by validation precision is kept too.",
+    )
     flags.DEFINE_boolean(
         "restart",
         default.restart,
         "Start anew, moving the run in --log_dir to a directory beside it there.",
+    )
+    flags.DEFINE_float(
+        "grace_seconds",
+        default.grace_seconds,
+        "Seconds from SIGTERM or SIGINT, in which a checkpoint is written, to the end.",
+    )
+    flags.DEFINE_float(
+        "stall_seconds",
+        default.stall_seconds,
+        "Seconds without a step, for want of some rank, after which the job ends.",
     )
     flags.DEFINE_integer(
         "backward_passes_per_step",
@@ -224,8 +246,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "steps_per_call",
         default.steps_per_call,
-        "The most steps in one call of the graph; 0: up to the next log line, "
-        "evaluation or checkpoint.",
+        "The most steps in one call of the graph; 0: as many as half a second takes.",
     )
     flags.DEFINE_list(
         "profile",

@@ -30,3 +30,19 @@ class InputError(UserError):
     """A wrong flag, file or checkpoint."""
 
     exit_status = 2
+
+
+class Stopped(UserError):
+    """A signal ended the run, at a step that all ranks agreed on."""
+
+    on_all_ranks = True
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
+def on_all_ranks(error: UserError) -> UserError:
+    """Marks an error as one that every rank raises."""
+    error.on_all_ranks = True
+    return error

@@ -74,9 +74,13 @@ def step_flops(hidden1: int, hidden2: int, batch_size: int) -> float:
     return 6.0 * weights * batch_size
 
 
-def variables(parameters: Parameters) -> list[tf.Variable]:
-    """Returns all variables of the network, in a fixed order."""
-    return [variable for layer in parameters for variable in layer]
+def variables(parameters: Parameters) -> dict[str, tf.Variable]:
+    """Returns all variables of the network by name, in a fixed order."""
+    return {
+        f"{scope}/{name}": variable
+        for scope, layer in zip(SCOPES, parameters)
+        for name, variable in layer._asdict().items()
+    }
 
 
 def scale_pixels(images: tf.Tensor) -> tf.Tensor:

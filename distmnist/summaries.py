@@ -171,6 +171,7 @@ class _TensorBoard(Writer):
             tf.summary.scalar("loss", metrics.loss)
             tf.summary.scalar("learning_rate", metrics.learning_rate)
             tf.summary.scalar("examples_per_sec", metrics.examples_per_sec)
+        self._writer.flush()  # a kill may come before the next checkpoint
 
     def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
         with self._writer.as_default(step=step):

@@ -14,48 +14,67 @@ from absl import flags, logging
 
 from distmnist import cluster, config, runtime
 from distmnist.errors import UserError
+from distmnist.stopping import Signals
 
 
 def main() -> None:
     """Parses the flags, joins the other ranks, trains, and exits."""
+    signals = Signals()
+    settings = _parse_flags()
     try:
         workers = cluster.connect()
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
         _set_up_logging(workers.rank)
-        settings = workers.together(_parse_flags)
+        if isinstance(settings, config.Config):
+            _prepare_tensorflow(settings, workers)
+        settings = workers.together(lambda: _checked(settings))
         workers.agree(
             {f"flag --{k}": v for k, v in dataclasses.asdict(settings).items()},
             "start all ranks with the same flags",
         )
-        # Imported only now, because TensorFlow takes seconds to load, and a wrong
-        # flag is told at once.
-        runtime.import_tensorflow()
-        from distmnist import model, trainer
+        from distmnist import trainer
 
-        runtime.configure_tensorflow(
-            workers.local_rank,
-            workers.local_size,
-            workers.size,
-            model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
-        )
-
-        trainer.train(settings, workers)
+        signals.grace_seconds = settings.grace_seconds
+        trainer.train(settings, workers, signals)
     except UserError as error:
         workers.fail(error)
-    except KeyboardInterrupt:
-        workers.abort(130)
     except Exception:
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
         workers.abort(1)
 
 
-def _parse_flags() -> config.Config:
+def _parse_flags() -> config.Config | UserError:
+    """Returns the flags, or what is wrong with them: ranks tell of it together."""
     config.define_flags()
     flags.adopt_module_key_flags(config)  # --help shows them
-    return config.parse(sys.argv)
+    try:
+        return config.parse(sys.argv)
+    except UserError as error:
+        return error
+
+
+def _checked(settings: config.Config | UserError) -> config.Config:
+    if isinstance(settings, UserError):
+        raise settings
+    return settings
+
+
+def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> None:
+    """Imports TensorFlow, and chooses its devices before anything uses them."""
+    # Imported only now, because it takes seconds to load, and a wrong flag is told at
+    # once.
+    runtime.import_tensorflow()
+    from distmnist import model
+
+    runtime.configure_tensorflow(
+        workers.local_rank,
+        workers.local_size,
+        workers.size,
+        model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
+    )
 
 
 def _set_up_logging(rank: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
@@ -12,29 +13,31 @@ from distmnist import checkpoint, datasets, model, optimizer, sampling, summarie
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Dataset, Split
+from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
 from distmnist.periodic import Periodic, Progress, Task
 from distmnist.profiling import Profiler
+from distmnist.stopping import Signals, StopTask
 from distmnist.summaries import Precision
 
-# The most steps in one graph call: bounds the memory that their indices take.
-_MAX_STEPS_PER_CALL = 1000
 
-
-def train(config: Config, cluster: Cluster) -> dict[str, Precision]:
+def train(
+    config: Config, cluster: Cluster, signals: Signals | None = None
+) -> dict[str, Precision]:
     """Trains and evaluates; all ranks must call it.
 
     Args:
         config: what to train, on what, and where to write; the same on all ranks.
         cluster: the ranks.
+        signals: end the training with a checkpoint; None: end it as they always do.
 
     Returns:
         The final precision of each split, the same on every rank.
 
     Raises:
-        UserError: bad input, or a full disk.
+        UserError: bad input, a full disk, a loss that is not finite, or a signal.
     """
-    return Trainer(config, cluster, load_dataset(config, cluster)).run()
+    return Trainer(config, cluster, load_dataset(config, cluster)).run(signals)
 
 
 def load_dataset(config: Config, cluster: Cluster) -> Dataset:
@@ -99,50 +102,81 @@ class Trainer:
         indices = tf.TensorSpec([None, config.step_size], tf.int32)
         self._steps = tf.function(self._train_steps, input_signature=[indices])
 
-    def run(self) -> dict[str, Precision]:
+    def run(self, signals: Signals | None = None) -> dict[str, Precision]:
         """Trains from the newest checkpoint, or from the start, to the last step.
+
+        Args:
+            signals: of this process, if it watches for any.
 
         Returns:
             The final precision of each split.
         """
-        config, cluster, dataset = self._config, self._cluster, self._dataset
-        saver = checkpoint.Saver(config, cluster, dataset, self.parameters)
-        self.progress = saver.restore() or self.progress
-        # [2] All ranks begin with the variables of rank 0.
-        cluster.broadcast_variables(self._variables)
-        self._global_step.assign(self.progress.step)
-        # [3] Rank 0 alone writes; the writer of the others does nothing.
-        writer = summaries.create(config, cluster)
-        if cluster.rank == 0 and self.progress.step == 0:
-            writer.graph(self._graph_of_a_step())
+        config, cluster = self._config, self._cluster
+        with checkpoint.Saver(config, cluster, self._dataset, self._variables) as saver:
+            self.progress = saver.restore() or self.progress
+            # [2] All ranks begin with the variables of rank 0.
+            cluster.broadcast_variables(list(self._variables.values()))
+            self._global_step.assign(self.progress.step)
+            # [3] Rank 0 alone writes; the writer of the others does nothing.
+            writer = summaries.create(config, cluster)
+            if cluster.rank == 0 and self.progress.step == 0:
+                writer.graph(self._graph_of_a_step())
+            evaluator = Evaluator(self._splits, self.parameters, cluster, writer)
+            last_step = self._last_step()
+            if self.progress.step >= last_step:
+                logging.info("Nothing left to train: step %d is done", last_step)
+                return evaluator.evaluate()
+            tasks = self._tasks(saver, writer, evaluator, signals)
+            with signals.deferred() if signals else contextlib.nullcontext():
+                while (step := self.progress.step) < last_step:
+                    stop = min(task.next_step(step, last_step) for task in tasks)
+                    self.progress = self.train_to(stop)
+                    for task in tasks:
+                        if task.is_due(self.progress.step, last_step):
+                            task.action(self.progress)
+                writer.close()
+                saver.wait()
+        return evaluator.results
 
-        evaluator = Evaluator(self._splits, self.parameters, cluster, writer)
+    def _tasks(
+        self,
+        saver: checkpoint.Saver,
+        writer: summaries.Writer,
+        evaluator: Evaluator,
+        signals: Signals | None,
+    ) -> list[Task]:
+        """Returns what is done between steps, in its order."""
+        config, cluster = self._config, self._cluster
         log = summaries.StepLog(
-            config, cluster.size, dataset.train.size, self.progress, writer
+            config, cluster.size, self._dataset.train.size, self.progress, writer
         )
+
+        def save_best(progress: Progress) -> None:
+            saver.save_best(progress, evaluator.results["validation"])
+
+        def save_and_wait(progress: Progress) -> None:
+            saver.save(progress)
+            saver.wait()
+
         tasks: list[Task] = [
             Periodic(config.log_every, log),
             Periodic(config.eval_every, evaluator),
-            Periodic(config.checkpoint_every, saver),
+            Periodic(config.eval_every, save_best),
+            Periodic(config.checkpoint_every, saver.save),
+            StopTask(
+                cluster, signals, config.steps_per_call, self.progress, save_and_wait
+            ),
         ]
         if config.profile:
             tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
-        last_step = self._last_step()
-        if self.progress.step >= last_step:
-            logging.info("Nothing left to train: step %d is done", last_step)
-            return evaluator.evaluate()
-        most = config.steps_per_call or _MAX_STEPS_PER_CALL
-        while (step := self.progress.step) < last_step:
-            stop = min(task.next_step(step, last_step) for task in tasks)
-            self.progress = self.train_to(min(stop, step + most))
-            for task in tasks:
-                if task.is_due(self.progress.step, last_step):
-                    task.action(self.progress)
-        writer.close()
-        return evaluator.results
+        return tasks
 
     def train_to(self, step: int) -> Progress:
-        """Trains up to a step, in one call of the graph."""
+        """Trains up to a step, in one call of the graph.
+
+        Raises:
+            RunError: on all ranks, if the loss is no longer finite.
+        """
         config, done = self._config, self.progress
         begin = time.perf_counter()
         # [4] Each rank takes its own slice of every global batch.
@@ -156,6 +190,13 @@ class Trainer:
             self._dataset.train.size,
         )
         loss = float(self._steps(tf.constant(indices)))
+        if not math.isfinite(loss):
+            raise on_all_ranks(
+                RunError(
+                    f"the loss is {loss} at step {step}; the last checkpoint is good: "
+                    "continue from it with a lower --learning_rate"
+                )
+            )
         return Progress(
             step,
             done.consumed + (step - done.step) * config.step_size * self._cluster.size,
@@ -181,12 +222,13 @@ class Trainer:
     def _train_step(self, indices: tf.Tensor) -> tf.Tensor:
         """Takes one step on the examples at the indices; returns the loss."""
         passes = self._config.backward_passes_per_step
+        variables = list(self._variables.values())
         if passes == 1:
             loss = self._loss(indices)
         else:
             batches = tf.reshape(indices, [passes, -1])
-            loss = optimizer.accumulated_loss(self._loss, batches, self._variables)
-        self._optimizer.minimize(loss, self._global_step, self._variables)
+            loss = optimizer.accumulated_loss(self._loss, batches, variables)
+        self._optimizer.minimize(loss, self._global_step, variables)
         return loss
 
     def _batch_loss(self, indices: tf.Tensor) -> tf.Tensor:

@@ -52,11 +52,11 @@ def main() -> None:
     evaluator = Evaluator(trainer._splits, trainer.parameters, workers, Writer())
     seen["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
     # Ranks other than 0 begin elsewhere: the broadcast must mend that.
-    for variable in trainer._variables:
+    for variable in trainer._variables.values():
         variable.assign_add(variable * 0 + workers.rank)
     trainer.run()
     seen["hashes"] = workers.allgather(trainer.hashes)
-    arrays = [variable.numpy() for variable in trainer._variables]
+    arrays = [variable.numpy() for variable in trainer._variables.values()]
 
     # 997 examples and batches of 7: nothing divides.
     epochs = Config(
@@ -93,7 +93,7 @@ def watched(config: Any, workers: cluster.Cluster) -> Any:
 
         def train_to(self, step: int) -> Any:
             progress = super().train_to(step)
-            values = b"".join(v.numpy().tobytes() for v in self._variables)
+            values = b"".join(v.numpy().tobytes() for v in self._variables.values())
             self.hashes.append(hashlib.sha256(values).hexdigest())
             return progress
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from distmnist import checkpoint, datasets, model
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.errors import InputError, RunError
 from distmnist.periodic import Progress
+from distmnist.summaries import Precision
 
+SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
 DATASET = datasets.load("fake", "", (20, 10, 10), 0)
 
 
@@ -24,7 +28,8 @@ def saver(
     config: Config, dataset: datasets.Dataset = DATASET
 ) -> tuple[checkpoint.Saver, model.Parameters]:
     parameters = model.create_parameters(config.hidden1, config.hidden2, config.seed)
-    return checkpoint.Saver(config, Cluster(), dataset, parameters), parameters
+    variables = model.variables(parameters)
+    return checkpoint.Saver(config, Cluster(), dataset, variables), parameters
 
 
 def small(directory: Path, **changes: object) -> Config:
@@ -32,29 +37,82 @@ def small(directory: Path, **changes: object) -> Config:
     return Config(**values)  # type: ignore[arg-type]
 
 
-def test_restores_what_was_saved_last(tmp_path: Path) -> None:
-    save, saved = saver(small(tmp_path))
-    assert save.restore() is None
-    save(Progress(9, 900))
-    saved[0].weights.assign_add(saved[0].weights)
-    save(Progress(10, 1000))
+def saved(directory: Path, *steps: int) -> model.Parameters:
+    """Saves a run at steps, whose parameters are twice as large each time."""
+    save, parameters = saver(small(directory))
+    with save:
+        for step in steps:
+            save.save(Progress(step, 100 * step))
+            for variable in model.variables(parameters).values():
+                variable.assign_add(variable)
+    return parameters
 
+
+def restored(directory: Path, **changes: object) -> Progress | None:
+    """Restores a run, and lets go of its directory again."""
+    load, _ = saver(small(directory, **changes))
+    with load:
+        return load.restore()
+
+
+def test_restores_what_was_saved_last(tmp_path: Path) -> None:
+    assert restored(tmp_path) is None
+    twice_as_large = saved(tmp_path, 9, 10)
     load, loaded = saver(small(tmp_path, learning_rate=0.2))
-    loaded[2].biases.assign_add(loaded[2].biases + 1)
-    progress = load.restore()
+    with load:
+        progress = load.restore()
     assert progress is not None
     assert (progress.step, progress.consumed) == (10, 1000)
-    for mine, theirs in zip(model.variables(loaded), model.variables(saved)):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    for mine, theirs in zip(flat(loaded), flat(twice_as_large)):
+        np.testing.assert_array_equal(2 * mine, theirs)
+
+
+def flat(parameters: model.Parameters) -> list[np.ndarray]:
+    return [variable.numpy() for variable in model.variables(parameters).values()]
 
 
 def test_metadata_name_the_run(tmp_path: Path) -> None:
-    save, _ = saver(small(tmp_path))
-    save(Progress(10, 1000))
+    saved(tmp_path, 10)
     metadata = checkpoint.read_metadata(str(tmp_path / "model.ckpt-10"))
     assert metadata["config"]["hidden1"] == 8
     assert metadata["dataset"]["fingerprint"] == DATASET.fingerprint
     assert (metadata["step"], metadata["consumed"], metadata["size"]) == (10, 1000, 1)
+
+
+def test_others_can_read_it(tmp_path: Path) -> None:
+    parameters = saved(tmp_path, 10)
+    reader = tf.train.load_checkpoint(str(tmp_path / "model.ckpt-10"))
+    np.testing.assert_array_equal(
+        2 * reader.get_tensor("hidden1/weights"), parameters[0].weights
+    )
+    subprocess.run(
+        ["sha256sum", "-c", "model.ckpt-10.sha256"], cwd=tmp_path, check=True
+    )
+
+
+def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
+    save, _ = saver(small(tmp_path, keep_checkpoints=2))
+    with save:
+        save.restore()
+        for step, correct in ((1, 5), (2, 7), (3, 6), (4, 7)):
+            save.save_best(Progress(step, step), Precision(10, correct))
+            save.save(Progress(step, step))
+    assert names(tmp_path) == {"model.ckpt-3", "model.ckpt-4"}
+    assert names(tmp_path / "best") == {"model.ckpt-2"}
+    # It goes on to know the best.
+    save, _ = saver(small(tmp_path))
+    with save:
+        save.restore()
+        save.save_best(Progress(5, 5), Precision(10, 7))
+    assert names(tmp_path / "best") == {"model.ckpt-2"}
+
+
+def names(directory: Path) -> set[str]:
+    """Returns the checkpoints of a directory, each with its three files."""
+    files = sorted(path.name for path in directory.glob("*model.ckpt-*"))
+    stems = {name.partition(".data")[0] for name in files if ".data" in name}
+    assert files == sorted(stem + s for stem in stems for s in SUFFIXES)
+    return stems
 
 
 @pytest.mark.parametrize(
@@ -68,54 +126,118 @@ def test_metadata_name_the_run(tmp_path: Path) -> None:
 def test_refuses_the_checkpoint_of_another_network(
     tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
-    save, _ = saver(small(tmp_path))
-    save(Progress(10, 1000))
-    load, _ = saver(small(tmp_path, **changes))
+    saved(tmp_path, 10)
     with pytest.raises(InputError, match=told):
-        load.restore()
+        restored(tmp_path, **changes)
 
 
 def test_refuses_the_checkpoint_of_another_data_set(tmp_path: Path) -> None:
-    save, _ = saver(small(tmp_path))
-    save(Progress(10, 1000))
+    saved(tmp_path, 10)
     load, _ = saver(small(tmp_path), datasets.load("fake", "", (20, 10, 10), 1))
     with pytest.raises(InputError, match="data set's SHA-256"):
         load.restore()
 
 
-@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted"])
-def test_refuses_a_damaged_checkpoint(tmp_path: Path, suffix: str, damage: str) -> None:
-    save, _ = saver(small(tmp_path))
-    save(Progress(10, 1000))
-    path = tmp_path / f"model.ckpt-10.{suffix}"
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted", "flipped"])
+def test_takes_the_one_before_a_damaged_checkpoint(
+    tmp_path: Path, suffix: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path, 9, 10)
+    inflict(damage, tmp_path / f"model.ckpt-10{suffix}")
+    progress = restored(tmp_path)
+    assert progress and progress.step == 9
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert "model.ckpt-10 is damaged (" in warning
+    assert "using " in warning and warning.endswith("model.ckpt-9")
+    assert "\n" not in warning
+
+    inflict(damage, tmp_path / f"model.ckpt-9{suffix}")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"model\.ckpt-9 is damaged") as caught:
+        restored(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def inflict(damage: str, path: Path) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
     if damage == "deleted":
         path.unlink()
+    elif damage == "flipped":
+        flipped = bytes([content[middle] ^ 1])
+        path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
     else:
-        os.truncate(path, path.stat().st_size // 2 if damage == "truncated" else 0)
-    load, _ = saver(small(tmp_path))
-    if (suffix, damage) == ("index", "deleted"):
-        assert load.restore() is None  # without its index it is none
-        return
-    with pytest.raises(InputError, match=r"model\.ckpt-10 can't be read") as caught:
+        path.write_bytes(content[:middle] if damage == "truncated" else b"")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.name != "lock"
+    }
+
+
+def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path: Path) -> None:
+    saved(tmp_path, 9)
+    (tmp_path / ".model.ckpt-10.index").write_text("half")
+    (tmp_path / ".model.ckpt-10.data-00000-of-00001").write_text("half")
+    progress = restored(tmp_path)
+    assert progress and progress.step == 9
+    assert names(tmp_path) == {"model.ckpt-9"}
+
+
+def test_does_not_save_what_is_not_finite(tmp_path: Path) -> None:
+    save, parameters = saver(small(tmp_path))
+    with save, pytest.raises(RunError, match="biases is no longer finite at step 10"):
+        save.restore()
+        save.save(Progress(9, 900))
+        parameters[0].biases.assign(parameters[0].biases / 0)
+        save.save(Progress(10, 1000))
+    assert names(tmp_path) == {"model.ckpt-9"}
+
+
+def test_training_goes_on_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_go_on = checkpoint.write, threading.Event()
+
+    def slow(*args: Any) -> None:
+        assert may_go_on.wait(60)
+        write(*args)
+
+    monkeypatch.setattr(checkpoint, "write", slow)
+    save, parameters = saver(small(tmp_path))
+    before = flat(parameters)
+    with save:
+        save.restore()
+        save.save(Progress(9, 900))  # returns, though nothing is written
+        assert names(tmp_path) == set()
+        parameters[0].weights.assign_add(parameters[0].weights)
+        may_go_on.set()
+    load, loaded = saver(small(tmp_path))
+    with load:
         load.restore()
-    assert "\n" not in str(caught.value)
+    for mine, theirs in zip(flat(loaded), before):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_restart_keeps_the_run_that_was_there(tmp_path: Path) -> None:
-    save, _ = saver(small(tmp_path))
-    save(Progress(10, 1000))
-    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    saved(tmp_path, 10)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "mine.txt").write_text("not the run's")
-    again, _ = saver(small(tmp_path, restart=True, hidden1=16))
-    assert again.restore() is None
+    assert restored(tmp_path, restart=True, hidden1=16) is None
     (aside,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert {path.name for path in aside.iterdir()} == {
         "metrics.jsonl",
-        "model.ckpt-10.index",
-        "model.ckpt-10.data-00000-of-00001",
+        *(f"model.ckpt-10{suffix}" for suffix in SUFFIXES),
     }
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mine.txt"]
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "mine.txt",
+        "lock",
+    }
 
 
 def test_refuses_a_directory_that_it_cannot_write_to(tmp_path: Path) -> None:
@@ -123,7 +245,7 @@ def test_refuses_a_directory_that_it_cannot_write_to(tmp_path: Path) -> None:
     file.write_text("")
     for directory in (file, file / "below"):
         with pytest.raises(InputError, match=r"--log_dir=.*can't be written to"):
-            saver(small(directory))[0].restore()
+            restored(directory)
 
 
 @pytest.fixture
@@ -139,12 +261,12 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_leaves_nothing_half_written(tiny_disk: Path) -> None:
-    save, _ = saver(small(tiny_disk))
-    save(Progress(9, 900))  # 26 kB
-    before = {path.name for path in tiny_disk.iterdir()}
+    saved(tiny_disk, 9)  # 26 kB
+    before = contents(tiny_disk)
     (tiny_disk / "ballast").write_bytes(bytes(20_000))
     with pytest.raises(RunError, match=r"model\.ckpt-10: can't be written") as caught:
-        save(Progress(10, 1000))
+        saved(tiny_disk, 10)
     assert caught.value.exit_status == 1
-    assert {path.name for path in tiny_disk.iterdir()} == before | {"ballast"}
+    (tiny_disk / "ballast").unlink()
+    assert contents(tiny_disk) == before
     assert checkpoint.latest(str(tiny_disk)) == str(tiny_disk / "model.ckpt-9")

@@ -87,6 +87,8 @@ def test_rank_0_alone_writes_and_prints(many: Launched) -> None:
     assert others == [[]] * (many.size - 1)
     assert {Path(path).name for path in first} >= {
         "metrics.jsonl",
+        "lock",
+        "model.ckpt-50.sha256",
         "model.ckpt-50.index",
         "model.ckpt-50.data-00000-of-00001",
     }

@@ -16,7 +16,7 @@ def test_gradients_are_those_of_float32(dtype: tf.DType, tolerance: float) -> No
     images = tf.random.stateless_uniform([20, 784], (1, 2))
     labels = tf.constant(np.arange(20) % 10, tf.int32)
     parameters = model.create_parameters(16, 8, seed=0)
-    variables = model.variables(parameters)
+    variables = list(model.variables(parameters).values())
 
     def gradients(dtype: tf.DType) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:

@@ -31,7 +31,7 @@ def test_parameters_depend_on_the_seed_alone() -> None:
 
 def test_inference_is_two_relu_layers_and_a_linear_one() -> None:
     parameters = model.create_parameters(16, 8, seed=0)
-    for variable in model.variables(parameters):
+    for variable in model.variables(parameters).values():
         variable.assign_add(tf.random.stateless_normal(variable.shape, (1, 2)))
     images = np.random.RandomState(0).rand(5, 784).astype(np.float32)
     units = images
