@@ -37,7 +37,7 @@ from distmnist.config import Config
 from distmnist.datasets import Dataset
 from distmnist.errors import InputError, RunError
 from distmnist.lock import DirectoryLock
-from distmnist.periodic import Progress
+from distmnist.periodic import Progress, Ramp
 from distmnist.summaries import EVENTS_PREFIX, METRICS_FILE, Precision
 
 BEST = "best"  # directory of the best checkpoint, in the log directory
@@ -212,7 +212,11 @@ class Saver:
                     "saved; the checkpoint before is good: continue from it with a "
                     "lower --learning_rate"
                 )
-        how_far = {"step": progress.step, "consumed": progress.consumed}
+        how_far = {
+            "step": progress.step,
+            "consumed": progress.consumed,
+            "ramp": progress.ramp,
+        }
         metadata = {**self._metadata, **how_far, **more}
 
         def write_and_prune() -> None:
@@ -221,10 +225,14 @@ class Saver:
 
         self._under_way = self._thread.submit(write_and_prune)
 
-    def restore(self) -> Progress | None:
+    def restore(self, committed: Progress | None = None) -> Progress | None:
         """Makes the log directory ready, and restores its newest checkpoint.
 
         What the run told after that checkpoint is taken back: it will tell it again.
+
+        Args:
+            committed: how far the run is, where ranks have its variables in memory,
+                and only the directory is to be made ready.
 
         Returns:
             How far that was, on all ranks, while rank 0 alone has its variables;
@@ -236,13 +244,20 @@ class Saver:
         """
         return self._cluster.broadcast(
             self._cluster.together(
-                lambda: self._restore() if self._cluster.rank == 0 else None
+                lambda: self._restore(committed) if self._cluster.rank == 0 else None
             )
         )
 
-    def _restore(self) -> Progress | None:
+    def _restore(self, committed: Progress | None) -> Progress | None:
         log_dir = self._config.log_dir
-        self._lock = prepare_directory(log_dir, self._config.restart)
+        restart = self._config.restart and not committed
+        self._lock = prepare_directory(log_dir, restart)
+        with contextlib.suppress(InputError):  # a damaged one is replaced
+            if best := latest(os.path.join(log_dir, BEST)):
+                self._best = read_metadata(best)["validation"]["num_correct"]
+        if committed:
+            history.rewind(log_dir, committed.step)
+            return committed
         path = latest(log_dir)
         if path is None:
             history.rewind(log_dir, -1)
@@ -251,12 +266,11 @@ class Saver:
         _check_same_run(path, self._metadata, metadata)
         read(path, self._variables)
         self._saved = metadata["step"]
-        with contextlib.suppress(InputError):  # a damaged one is replaced
-            if best := latest(os.path.join(log_dir, BEST)):
-                self._best = read_metadata(best)["validation"]["num_correct"]
         history.rewind(log_dir, metadata["step"])
         logging.info("Continuing from checkpoint %s", path)
-        return Progress(metadata["step"], metadata["consumed"])
+        same_size = metadata["size"] == self._cluster.size
+        ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
+        return Progress(metadata["step"], metadata["consumed"], ramp=ramp)
 
 
 def latest(log_dir: str) -> str | None:

@@ -61,12 +61,14 @@ class Cluster:
         size: number of processes (the world size).
         local_rank: index of this process on its host.
         local_size: number of processes on this host.
+        is_elastic: whether the launcher lets ranks come and go.
     """
 
     rank = 0
     size = 1
     local_rank = 0
     local_size = 1
+    is_elastic = False
 
     # The control plane.
 
@@ -98,8 +100,10 @@ class Cluster:
         """
         return optimizer
 
-    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
-        """Gives every rank the values of rank 0."""
+    def broadcast_variables(
+        self, variables: Sequence[tf.Variable], root: int = 0
+    ) -> None:
+        """Gives every rank the values of one."""
 
     def mean(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the mean of a tensor over all ranks."""
@@ -108,6 +112,33 @@ class Cluster:
     def sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the sum of a tensor over all ranks."""
         return tensor
+
+    # Membership.
+
+    def elastic(self, job: Callable[[], T]) -> T:
+        """Runs a job, and again each time that ranks come or go.
+
+        Args:
+            job: what to run on every rank; all collectives must be in it.
+
+        Returns:
+            What the job returned, once it did.
+
+        Raises:
+            InputError: on all ranks, if the launcher is not elastic.
+        """
+        raise on_all_ranks(
+            InputError(
+                "flag --elastic: needs horovodrun with --min-np, --max-np and "
+                "--host-discovery-script (see launch/elastic.sh)"
+            )
+        )
+
+    def meet_newcomers(self) -> None:
+        """Has `elastic` run its job again, if the launcher knows of other ranks now.
+
+        All ranks must call it.
+        """
 
     # Failures.
 
@@ -191,6 +222,11 @@ class _HorovodCluster(Cluster):
 
         hvd.init()
         self._hvd = hvd
+        self.is_elastic = _launched_elastic()
+        self._find_places()
+
+    def _find_places(self) -> None:
+        hvd = self._hvd
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
@@ -247,14 +283,43 @@ class _HorovodCluster(Cluster):
         optimizer.compute_gradients = combine
         return optimizer
 
-    def broadcast_variables(self, variables: Sequence[tf.Variable]) -> None:
-        self._hvd.broadcast_variables(variables, root_rank=0)
+    def broadcast_variables(
+        self, variables: Sequence[tf.Variable], root: int = 0
+    ) -> None:
+        self._hvd.broadcast_variables(variables, root_rank=root)
 
     def mean(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._hvd.allreduce(tensor, op=self._hvd.Average)
 
     def sum(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._hvd.allreduce(tensor, op=self._hvd.Sum)
+
+    def elastic(self, job: Callable[[], T]) -> T:
+        if not self.is_elastic:
+            return super().elastic(job)
+        from horovod.common.elastic import State
+
+        class Membership(State):  # type: ignore[misc]
+            """Horovod's, but for the state: the job itself brings that to all."""
+
+            def save(self) -> None: ...
+
+            def restore(self) -> None: ...
+
+            def sync(self) -> None: ...
+
+        self._membership = Membership(self._hvd.broadcast_object, self._hvd.rank)
+
+        @self._hvd.elastic.run
+        def run(_: Membership) -> T:
+            self._find_places()
+            return job()
+
+        result: T = run(self._membership)
+        return result
+
+    def meet_newcomers(self) -> None:
+        self._membership.check_host_updates()
 
     def abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
@@ -291,22 +356,27 @@ class _MpiCluster(_HorovodCluster):
         raise AssertionError("MPI_Abort returned")
 
 
-def connect() -> Cluster:
+def connect(stall_seconds: float = 600) -> Cluster:
     """Joins the workers that the launcher started along with this process.
+
+    Args:
+        stall_seconds: how long ranks may wait for one that does not come to a
+            collective.
 
     Raises:
         InputError: several ranks were launched, but they can't find each other;
             only rank 0 raises it, the others exit.
     """
     size, rank, local_rank, local_size = _launched()
-    runtime.prepare_environment(local_rank, local_size)
-    if size == 1:
+    elastic = _launched_elastic()
+    runtime.prepare_environment(local_rank, local_size, stall_seconds, elastic)
+    if size == 1 and not elastic:
         return Cluster()
     try:
         over_mpi = "HOROVOD_GLOO_RENDEZVOUS_ADDR" not in os.environ
         runtime.import_tensorflow()
         cluster = _MpiCluster() if over_mpi else _HorovodCluster()
-        if cluster.size == size:
+        if cluster.size == size or elastic:
             return cluster
         problem = (
             f"a launcher started {size} ranks, but Horovod sees {cluster.size}: use "
@@ -321,6 +391,11 @@ def connect() -> Cluster:
     if rank == 0:
         raise InputError(problem)
     sys.exit(InputError.exit_status)
+
+
+def _launched_elastic() -> bool:
+    """Tells whether ranks may come and go."""
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
 
 
 def _launched() -> tuple[int, int, int, int]:

@@ -54,6 +54,8 @@ class Config:
     keep_checkpoints: int = 5
     restart: bool = False
 
+    elastic: bool = False
+    commit_steps: int = 100
     grace_seconds: float = 20.0
     stall_seconds: float = 600.0
 
@@ -88,6 +90,7 @@ class Config:
             "hidden2",
             "log_every",
             "keep_checkpoints",
+            "commit_steps",
             "backward_passes_per_step",
         ):
             check(name, getattr(self, name) >= 1, "at least 1")
@@ -209,6 +212,16 @@ def define_flags() -> None:
         "restart",
         default.restart,
         "Start anew, moving the run in --log_dir to a directory beside it there.",
+    )
+    flags.DEFINE_boolean(
+        "elastic",
+        default.elastic,
+        "Go on when ranks come and go, under horovodrun --host-discovery-script.",
+    )
+    flags.DEFINE_integer(
+        "commit_steps",
+        default.commit_steps,
+        "Steps that an elastic job goes back at most, when it loses ranks.",
     )
     flags.DEFINE_float(
         "grace_seconds",

@@ -10,9 +10,12 @@ import tensorflow as tf
 
 from distmnist.cluster import Cluster
 from distmnist.config import Config
+from distmnist.periodic import Ramp
 
 
-def learning_rate(config: Config, size: int, step: tf.Tensor) -> tf.Tensor:
+def learning_rate(
+    config: Config, size: int, step: tf.Tensor, ramp: Ramp | None = None
+) -> tf.Tensor:
     """Returns the learning rate of a step.
 
     N workers average the gradients of N batches, so a step may be N times as
@@ -23,6 +26,7 @@ def learning_rate(config: Config, size: int, step: tf.Tensor) -> tf.Tensor:
         config: the rate of one worker, its scaling and the steps of warm-up.
         size: number of workers.
         step: completed steps, an integer scalar.
+        ramp: what takes the place of the warm-up, if anything does.
 
     Returns:
         The rate, float32 scalar: in `warmup_steps` steps, it rises linearly from
@@ -33,11 +37,11 @@ def learning_rate(config: Config, size: int, step: tf.Tensor) -> tf.Tensor:
     factors = {"linear": batches, "sqrt": math.sqrt(batches), "none": 1}
     scale = factors[config.lr_scaling]
     final = tf.constant(config.learning_rate * scale, tf.float32)
-    if not config.warmup_steps:
+    ramp = ramp or Ramp(0, config.learning_rate, config.warmup_steps)
+    if not ramp.steps:
         return final
-    fraction = tf.cast(step, tf.float32) / config.warmup_steps
-    start = config.learning_rate
-    return start + (final - start) * tf.minimum(fraction, 1.0)
+    fraction = tf.cast(step - ramp.begin, tf.float32) / ramp.steps
+    return ramp.rate + (final - ramp.rate) * tf.minimum(fraction, 1.0)
 
 
 class _FlatSgd(tf.compat.v1.train.GradientDescentOptimizer):  # type: ignore[misc]
@@ -62,13 +66,13 @@ class _FlatSgd(tf.compat.v1.train.GradientDescentOptimizer):  # type: ignore[mis
         return super().apply_gradients(pairs, *args, **kwargs)
 
 
-def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
+def create(config: Config, cluster: Cluster, rate: Callable[[], tf.Tensor]) -> Any:
     """Creates the optimizer: plain SGD on gradients averaged over all ranks.
 
     Args:
         config: of the run.
         cluster: averages the gradients.
-        global_step: completed steps, int64 scalar.
+        rate: gives the learning rate of a step.
 
     Returns:
         An optimizer with the interface of `tf.compat.v1.train.Optimizer`.
@@ -78,9 +82,7 @@ def create(config: Config, cluster: Cluster, global_step: tf.Variable) -> Any:
     # Adasum compares the gradients of each variable, so those must stay apart.
     flat = cluster.size > 1 and not config.use_adasum
     plain = tf.compat.v1.train.GradientDescentOptimizer
-    sgd = (_FlatSgd if flat else plain)(
-        lambda: learning_rate(config, cluster.size, global_step)
-    )
+    sgd = (_FlatSgd if flat else plain)(rate)
     distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
     # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
     # takes two seconds.

@@ -6,6 +6,20 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 
+class Ramp(NamedTuple):
+    """How the learning rate gets to that of the number of workers.
+
+    Attributes:
+        begin: completed steps at which it begins.
+        rate: the rate there.
+        steps: that it takes.
+    """
+
+    begin: int
+    rate: float
+    steps: int
+
+
 class Progress(NamedTuple):
     """How far a run is.
 
@@ -14,12 +28,14 @@ class Progress(NamedTuple):
         consumed: examples trained on, by all ranks together.
         loss: of the last global batch, before its step.
         seconds: spent in steps since the process began.
+        ramp: of the learning rate, once the number of ranks has changed.
     """
 
     step: int
     consumed: int
     loss: float = float("nan")
     seconds: float = 0.0
+    ramp: Ramp | None = None
 
 
 class Task(Protocol):

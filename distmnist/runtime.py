@@ -20,12 +20,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def prepare_environment(local_rank: int, local_size: int) -> None:
+def prepare_environment(
+    local_rank: int,
+    local_size: int,
+    stall_seconds: float = 600,
+    elastic: bool = False,
+) -> None:
     """Sets what MPI, Horovod and TensorFlow read when they are loaded.
 
     Args:
         local_rank: index of this rank on its host, from the launcher.
         local_size: number of ranks on this host, from the launcher.
+        stall_seconds: how long ranks may wait for one that does not come.
+        elastic: ranks come and go, and with them their places.
     """
     environment = os.environ.setdefault
     # TensorFlow's C++ side greets every process with a screenful, errors about
@@ -34,6 +41,9 @@ def prepare_environment(local_rank: int, local_size: int) -> None:
     # Horovod looks for finished gradients once a cycle.  Its default of 1 ms
     # suits networks whose steps take many; here a step takes about one.
     environment("HOROVOD_CYCLE_TIME", "0.2")
+    # It names a rank that the others wait for, and then fails.
+    environment("HOROVOD_STALL_CHECK_TIME_SECONDS", f"{min(60, stall_seconds / 2):.0f}")
+    environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")
     if local_size == 1 or local_size < cores():
         return
     # Every core has a rank or more.  Open MPI spins while it waits, and so takes
@@ -41,7 +51,7 @@ def prepare_environment(local_rank: int, local_size: int) -> None:
     environment("OMPI_MCA_mpi_yield_when_idle", "1")
     # A rank's threads take turns, and so need one core; left to the kernel, they
     # wander, and now and then two ranks share a core while another idles.
-    if cores() == os.cpu_count():  # else somebody has chosen already
+    if cores() == os.cpu_count() and not elastic:  # else somebody has chosen already
         available = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {available[local_rank % len(available)]})
 

@@ -63,7 +63,7 @@ class Signals:
             # not want it to end with the terminal's signals.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
-        self._launchers = [os.pidfd_open(pid) for pid in _launchers()]
+        self._launchers = list(_launchers())
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     @contextlib.contextmanager
@@ -88,13 +88,13 @@ class Signals:
 
 
 def _launchers() -> Iterator[int]:
-    """Yields the process of the launcher on this host, and the shells around it."""
+    """Yields descriptors of the launcher's process here, and the shells around it."""
     pid = os.getppid()
     with contextlib.suppress(OSError):
         while re.search(rb"mpirun|orted", Path(f"/proc/{pid}/cmdline").read_bytes()):
-            yield pid
-            status = Path(f"/proc/{pid}/status").read_text()
-            pid = int(re.search(r"^PPid:\s+(\d+)", status, re.MULTILINE)[1])
+            yield os.pidfd_open(pid)
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+            pid = int(after_name.split()[1])  # its parent
 
 
 class StopTask:
@@ -110,6 +110,7 @@ class StopTask:
         cluster: Cluster,
         signals: Signals | None,
         most_steps: int,
+        elastic: bool,
         start: Progress,
         save: Callable[[Progress], None],
     ):
@@ -119,12 +120,14 @@ class StopTask:
             cluster: its ranks agree.
             signals: of this process; None if it does not watch for any.
             most_steps: between two votes; 0: as many as half a second takes.
+            elastic: a signal that only some ranks receive is for them alone.
             start: where the training begins.
             save: writes a checkpoint, and returns when it is whole.
         """
         self._cluster = cluster
         self._signals = signals
         self._most_steps = most_steps or _MOST_STEPS
+        self._elastic = elastic
         self._before = start
         self._next = start.step + 1  # a first step shows how long one takes
         self._save = save
@@ -146,13 +149,14 @@ class StopTask:
         """
         before, self._before = self._before, progress
         seconds = progress.seconds - before.seconds
-        received, step_seconds = self._cluster.maxima(
-            [
-                self._signals.received if self._signals else 0,
-                seconds / (progress.step - before.step),
-            ]
+        mine = self._signals.received if self._signals else 0
+        received, missed, step_seconds = self._cluster.maxima(
+            [mine, mine == 0, seconds / (progress.step - before.step)]
         )
-        if received:
+        if self._elastic and missed:
+            if mine:  # this rank is to leave, and the others go on
+                os._exit(128 + mine)
+        elif received:
             self._save(progress)
             name = signal.Signals(int(received)).name
             raise Stopped(

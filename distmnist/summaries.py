@@ -275,7 +275,9 @@ class StepLog:
         """Tells of the steps since the last call."""
         before, self._before = self._before, progress
         seconds = progress.seconds - before.seconds
-        rate = optimizer.learning_rate(self._config, self._size, progress.step - 1)
+        rate = optimizer.learning_rate(
+            self._config, self._size, progress.step - 1, progress.ramp
+        )
         self._writer.train(
             TrainMetrics(
                 step=progress.step,

@@ -9,6 +9,7 @@ import dataclasses
 import sys
 import traceback
 from logging import WARNING
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
@@ -16,28 +17,32 @@ from distmnist import cluster, config, runtime
 from distmnist.errors import UserError
 from distmnist.stopping import Signals
 
+if TYPE_CHECKING:
+    from distmnist.elastic import Commits
+
 
 def main() -> None:
     """Parses the flags, joins the other ranks, trains, and exits."""
     signals = Signals()
-    settings = _parse_flags()
+    settings, wrong = _parse_flags()
+    signals.grace_seconds = settings.grace_seconds
     try:
-        workers = cluster.connect()
+        workers = cluster.connect(settings.stall_seconds)
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
         _set_up_logging(workers.rank)
-        if isinstance(settings, config.Config):
-            _prepare_tensorflow(settings, workers)
-        settings = workers.together(lambda: _checked(settings))
-        workers.agree(
-            {f"flag --{k}": v for k, v in dataclasses.asdict(settings).items()},
-            "start all ranks with the same flags",
-        )
-        from distmnist import trainer
+        if wrong:
+            # Whether all ranks have it or one, all are told together.
+            workers.together(lambda: _raise(wrong))
+        _prepare_tensorflow(settings, workers)
+        if settings.elastic or workers.is_elastic:
+            from distmnist import elastic
 
-        signals.grace_seconds = settings.grace_seconds
-        trainer.train(settings, workers, signals)
+            commits = elastic.Commits()
+            workers.elastic(lambda: _train(settings, workers, signals, commits))
+        else:
+            _train(settings, workers, signals)
     except UserError as error:
         workers.fail(error)
     except Exception:
@@ -46,20 +51,35 @@ def main() -> None:
         workers.abort(1)
 
 
-def _parse_flags() -> config.Config | UserError:
-    """Returns the flags, or what is wrong with them: ranks tell of it together."""
+def _parse_flags() -> tuple[config.Config, UserError | None]:
+    """Returns the flags, or else the defaults and what is wrong with the flags."""
     config.define_flags()
     flags.adopt_module_key_flags(config)  # --help shows them
     try:
-        return config.parse(sys.argv)
+        return config.parse(sys.argv), None
     except UserError as error:
-        return error
+        return config.Config(), error
 
 
-def _checked(settings: config.Config | UserError) -> config.Config:
-    if isinstance(settings, UserError):
-        raise settings
-    return settings
+def _train(
+    settings: config.Config,
+    workers: cluster.Cluster,
+    signals: Signals,
+    commits: Commits | None = None,
+) -> None:
+    """Trains, once all ranks have the same flags."""
+    workers.together(lambda: None)  # fails if a rank could not parse its own
+    workers.agree(
+        {f"flag --{k}": v for k, v in dataclasses.asdict(settings).items()},
+        "start all ranks with the same flags",
+    )
+    from distmnist import trainer
+
+    trainer.train(settings, workers, signals, commits)
+
+
+def _raise(error: UserError) -> None:
+    raise error
 
 
 def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> None:

@@ -13,6 +13,7 @@ from distmnist import checkpoint, datasets, model, optimizer, sampling, summarie
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Dataset, Split
+from distmnist.elastic import Commits
 from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
 from distmnist.periodic import Periodic, Progress, Task
@@ -22,7 +23,10 @@ from distmnist.summaries import Precision
 
 
 def train(
-    config: Config, cluster: Cluster, signals: Signals | None = None
+    config: Config,
+    cluster: Cluster,
+    signals: Signals | None = None,
+    commits: Commits | None = None,
 ) -> dict[str, Precision]:
     """Trains and evaluates; all ranks must call it.
 
@@ -30,6 +34,7 @@ def train(
         config: what to train, on what, and where to write; the same on all ranks.
         cluster: the ranks.
         signals: end the training with a checkpoint; None: end it as they always do.
+        commits: of an elastic job; it continues from the newest.
 
     Returns:
         The final precision of each split, the same on every rank.
@@ -37,7 +42,7 @@ def train(
     Raises:
         UserError: bad input, a full disk, a loss that is not finite, or a signal.
     """
-    return Trainer(config, cluster, load_dataset(config, cluster)).run(signals)
+    return Trainer(config, cluster, load_dataset(config, cluster)).run(signals, commits)
 
 
 def load_dataset(config: Config, cluster: Cluster) -> Dataset:
@@ -93,7 +98,7 @@ class Trainer:
         self._global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
         # [1] Horovod wraps SGD, so that it averages the gradients of all ranks;
         # the learning rate grows with their number.
-        self._optimizer = optimizer.create(config, cluster, self._global_step)
+        self._optimizer = optimizer.create(config, cluster, self._learning_rate)
         self._dtype = tf.as_dtype(config.compute_dtype)
         self._loss = self._batch_loss
         if config.xla:
@@ -102,20 +107,27 @@ class Trainer:
         indices = tf.TensorSpec([None, config.step_size], tf.int32)
         self._steps = tf.function(self._train_steps, input_signature=[indices])
 
-    def run(self, signals: Signals | None = None) -> dict[str, Precision]:
+    def run(
+        self, signals: Signals | None = None, commits: Commits | None = None
+    ) -> dict[str, Precision]:
         """Trains from the newest checkpoint, or from the start, to the last step.
 
         Args:
             signals: of this process, if it watches for any.
+            commits: of an elastic job.
 
         Returns:
             The final precision of each split.
         """
         config, cluster = self._config, self._cluster
         with checkpoint.Saver(config, cluster, self._dataset, self._variables) as saver:
-            self.progress = saver.restore() or self.progress
-            # [2] All ranks begin with the variables of rank 0.
-            cluster.broadcast_variables(list(self._variables.values()))
+            commit, holder = commits.newest(config, cluster) if commits else (None, 0)
+            self.progress = saver.restore(commit) or self.progress
+            if commits:
+                commits.restore(self._variables)
+            # [2] All ranks begin with the variables of rank 0, or of one that has
+            # been there before.
+            cluster.broadcast_variables(list(self._variables.values()), holder)
             self._global_step.assign(self.progress.step)
             # [3] Rank 0 alone writes; the writer of the others does nothing.
             writer = summaries.create(config, cluster)
@@ -126,7 +138,7 @@ class Trainer:
             if self.progress.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
-            tasks = self._tasks(saver, writer, evaluator, signals)
+            tasks = self._tasks(saver, writer, evaluator, signals, commits)
             with signals.deferred() if signals else contextlib.nullcontext():
                 while (step := self.progress.step) < last_step:
                     stop = min(task.next_step(step, last_step) for task in tasks)
@@ -144,6 +156,7 @@ class Trainer:
         writer: summaries.Writer,
         evaluator: Evaluator,
         signals: Signals | None,
+        commits: Commits | None,
     ) -> list[Task]:
         """Returns what is done between steps, in its order."""
         config, cluster = self._config, self._cluster
@@ -164,9 +177,18 @@ class Trainer:
             Periodic(config.eval_every, save_best),
             Periodic(config.checkpoint_every, saver.save),
             StopTask(
-                cluster, signals, config.steps_per_call, self.progress, save_and_wait
+                cluster,
+                signals,
+                config.steps_per_call,
+                commits is not None,
+                self.progress,
+                save_and_wait,
             ),
         ]
+        if commits:
+            tasks.insert(
+                3, commits.task(config, cluster, self._variables, self.progress)
+            )
         if config.profile:
             tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
         return tasks
@@ -202,6 +224,7 @@ class Trainer:
             done.consumed + (step - done.step) * config.step_size * self._cluster.size,
             loss,
             done.seconds + time.perf_counter() - begin,
+            done.ramp,
         )
 
     def _train_steps(self, indices: tf.Tensor) -> tf.Tensor:
@@ -218,6 +241,12 @@ class Trainer:
             loss = self._train_step(batch)
         # [5] A figure that is told is one of all ranks.
         return self._cluster.mean(loss)
+
+    def _learning_rate(self) -> tf.Tensor:
+        """Returns the learning rate of the next step."""
+        return optimizer.learning_rate(
+            self._config, self._cluster.size, self._global_step, self.progress.ramp
+        )
 
     def _train_step(self, indices: tf.Tensor) -> tf.Tensor:
         """Takes one step on the examples at the indices; returns the loss."""

@@ -48,4 +48,4 @@ source "$launch/../.venv/bin/activate"
 ((np > 1)) || exec python -m distmnist.train "$@"
 # Not horovodrun, which marks each line with its rank. --quiet: a worker that failed
 # has said why, and mpirun need not add a page to it.
-exec mpirun --quiet -np "$np" python -m distmnist.train "$@"
+exec "$launch/graceful.sh" mpirun --quiet -np "$np" python -m distmnist.train "$@"

@@ -40,7 +40,9 @@ def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
     config = Config(learning_rate=0.5, warmup_steps=2)
     cluster = Cluster()
     cluster.size = 3  # so that the warm-up shows: rates of 0.5, 1.0, 1.5
-    sgd = optimizer.create(config, cluster, step)
+    sgd = optimizer.create(
+        config, cluster, lambda: optimizer.learning_rate(config, 1, step)
+    )
 
     @tf.function
     def train() -> None:
@@ -100,7 +102,7 @@ from distmnist.config import Config
 
 def step(slopes, **flags):
     config = Config(learning_rate=1.0, lr_scaling="none", **flags)
-    sgd = optimizer.create(config, workers, tf.Variable(0, dtype=tf.int64))
+    sgd = optimizer.create(config, workers, lambda: tf.constant(1.0))
     variables = [tf.Variable([0.0, 0.0]) for _ in slopes]
     def train():
         losses = [tf.reduce_sum(v * s) for v, s in zip(variables, slopes)]

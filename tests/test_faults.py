@@ -1,0 +1,204 @@
+"""Signals and kills, on real ranks: the job ends, and continues as if nothing was.
+
+Each cell of the matrix disturbs the same run, resumed again and again; at the end it
+must have the parameters and metrics of one that was never disturbed.  `-m "not slow"`
+leaves out most cells: `launch/test.sh -m slow` runs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from distmnist import checkpoint
+from tests.jobs import Job
+from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, ROOT, TRAIN, run
+
+# Long enough to be disturbed at any time, yet ended in seconds by the last resume.
+FLAGS = ("--dataset=digits", "--log_every=50", "--eval_every=1000")
+ENDLESS = (*FLAGS, "--max_steps=1000000", "--checkpoint_every=1000")
+
+LAUNCHERS: dict[str, tuple[object, ...]] = {
+    "plain": (),
+    "mpirun": (*MPIRUN, 2),
+    "horovodrun": (*HOROVODRUN, 2),
+    "gloo": (*HOROVODRUN_GLOO, 2),
+    "local.sh": (ROOT / "launch/graceful.sh", *MPIRUN, 2),
+}
+SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
+
+pytestmark = pytest.mark.ranks
+
+
+def expected_status(launcher: str, target: str, name: str) -> int:
+    """Returns the status that the launcher's caller sees.
+
+    It is the launcher's own where that decides: `mpirun` makes 1 of every signal to
+    itself, `horovodrun` over Gloo of every failure; over MPI, `horovodrun` is a shell,
+    which a signal ends at once, before its ranks.
+    """
+    asked = {"TERM": 143, "INT": 130, "KILL": 137}[name]
+    if launcher == "plain" or target == "launcher":
+        if name == "KILL":
+            return -9
+        if launcher == "horovodrun":
+            return -SIGNALS[name]
+        if launcher in ("mpirun", "gloo"):
+            return 1
+    elif launcher == "gloo":
+        return 1
+    return asked
+
+
+class Run:
+    """A run that is disturbed, and the files that it leaves."""
+
+    def __init__(self, directory: Path):
+        """Its files go to `logs` in a directory."""
+        self.directory = directory
+        self.logs = directory / "logs"
+
+    def start(self, launcher: str) -> Job:
+        """Starts or resumes it, and waits until it takes steps."""
+        before = self.told()
+        command = (*LAUNCHERS[launcher], *TRAIN, *ENDLESS, f"--log_dir={self.logs}")
+        job = Job(command, self.directory)
+        job.wait_for(lambda: self.told() > before)
+        return job
+
+    def told(self) -> int:
+        """Returns the last step that it has told of."""
+        try:
+            lines = (self.logs / "metrics.jsonl").read_text().splitlines()
+            return int(json.loads(lines[-1])["step"])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+    def saved(self) -> int:
+        """Returns the step of its newest checkpoint, which must be whole."""
+        path = checkpoint.latest(str(self.logs)) if self.logs.exists() else None
+        return int(path.rpartition("-")[2]) if path else 0
+
+    def disturb(self, launcher: str, target: str, name: str, delay: float = 0) -> Job:
+        """Starts or resumes it, sends a signal, and waits for the end of all.
+
+        Args:
+            launcher: of LAUNCHERS.
+            target: "launcher", or a rank.
+            name: of SIGNALS.
+            delay: seconds from its first step to the signal.
+
+        Returns:
+            The ended job.
+        """
+        with self.start(launcher) as job:
+            time.sleep(delay)
+            before, begin = self.saved(), time.monotonic()
+            to = job.pid if target == "launcher" else job.ranks()[int(target)]
+            os.kill(to, SIGNALS[name])
+            status = job.end(60)
+            told = f"{launcher}, SIG{name} to {target}:\n{job.output()}"
+            assert status == expected_status(launcher, target, name), told
+            # Longer than it takes here, shorter than Kubernetes' 30.
+            assert time.monotonic() - begin < 20, told
+            assert self.saved() >= before, told
+            if name != "KILL":
+                assert self.saved() > before, told
+                assert "with a checkpoint" in job.output(), told
+            assert "Traceback" not in job.output() or launcher == "gloo", told
+            return job
+
+    def finish(self, steps: int) -> None:
+        """Resumes it up to a last step, on 2 ranks, or one if there was never one."""
+        command = (*MPIRUN, 2, *TRAIN, *FLAGS, f"--max_steps={steps}")
+        run((*command, f"--log_dir={self.logs}"), cwd=self.directory)
+
+
+def parameters(logs: Path, step: int) -> str:
+    """Returns a digest of the variables of a checkpoint."""
+    reader = tf.train.load_checkpoint(str(logs / f"model.ckpt-{step}"))
+    names = sorted(reader.get_variable_to_shape_map())
+    values = (reader.get_tensor(n).tobytes() for n in names if n != "metadata")
+    return hashlib.sha256(b"".join(values)).hexdigest()
+
+
+def metrics(logs: Path) -> list[dict[str, Any]]:
+    """Returns what was told, without what depends on the clock."""
+    lines = [json.loads(line) for line in (logs / "metrics.jsonl").open()]
+    return [
+        {k: v for k, v in line.items() if k not in ("time", "examples_per_sec")}
+        for line in lines
+    ]
+
+
+def events(logs: Path) -> list[tuple[int, str]]:
+    """Returns step and tag of every scalar that TensorBoard shows."""
+    found = []
+    for path in sorted(logs.rglob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            tags = [v.tag for v in event.summary.value if v.tag == "loss"]
+            found.extend((event.step, tag) for tag in tags)
+    return found
+
+
+def check_against_undisturbed(disturbed: Run, directory: Path) -> None:
+    """Checks that a run ends as one that was never disturbed does."""
+    steps = (max(disturbed.told(), disturbed.saved()) // 50 + 3) * 50
+    disturbed.finish(steps)
+    undisturbed = Run(directory)
+    directory.mkdir()
+    undisturbed.finish(steps)
+    assert parameters(disturbed.logs, steps) == parameters(undisturbed.logs, steps)
+    mine, theirs = metrics(disturbed.logs), metrics(undisturbed.logs)
+    # Each run evaluates at its end, and a stop may have been one.
+    assert [line for line in mine if line["kind"] == "train"] == [
+        line for line in theirs if line["kind"] == "train"
+    ]
+    assert sorted(events(disturbed.logs)) == sorted(events(undisturbed.logs))
+    assert len(set(events(disturbed.logs))) == steps // 50
+
+
+CELLS = [
+    (launcher, target, name)
+    for launcher in LAUNCHERS
+    for target in (("launcher",) if launcher == "plain" else ("0", "1", "launcher"))
+    for name in SIGNALS
+    if launcher not in ("plain", "local.sh")
+]
+SHORT = [
+    ("mpirun", "1", "TERM"),
+    ("mpirun", "0", "KILL"),
+    ("mpirun", "launcher", "TERM"),
+    ("horovodrun", "launcher", "TERM"),
+    ("gloo", "1", "KILL"),
+    ("gloo", "launcher", "INT"),
+    ("local.sh", "launcher", "TERM"),
+]
+
+
+def disturb_all(cells: Iterable[tuple[str, str, str]], directory: Path) -> None:
+    disturbed = Run(directory)
+    for cell in cells:
+        disturbed.disturb(*cell)
+    check_against_undisturbed(disturbed, directory / "undisturbed")
+
+
+@pytest.mark.timeout(400)
+def test_ends_and_continues(tmp_path: Path) -> None:
+    disturb_all(SHORT, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ends_and_continues_whatever_is_sent_to_whom(tmp_path: Path) -> None:
+    disturb_all(CELLS, tmp_path)
