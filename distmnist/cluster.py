@@ -18,11 +18,12 @@ import array
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from distmnist import runtime
-from distmnist.errors import InputError, UserError, on_all_ranks
+from distmnist.errors import InputError, RunError, UserError, on_all_ranks
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -212,6 +213,18 @@ class Cluster:
         """Ends this process, and with it the job, waiting for nobody."""
         sys.exit(status)
 
+    def silent_ranks(self, seconds: float) -> list[int]:
+        """Returns the ranks that give no sign of life, where that can be known.
+
+        Args:
+            seconds: to wait for one; a thread of every rank calls this meanwhile.
+        """
+        return []
+
+    def explain(self, error: Exception) -> UserError | None:
+        """Returns what an error means to the user, if it is that a rank is gone."""
+        return None
+
 
 class _HorovodCluster(Cluster):
     """Several processes, joined by Horovod."""
@@ -326,6 +339,16 @@ class _HorovodCluster(Cluster):
         sys.stderr.flush()
         os._exit(status)  # Horovod's own exit would wait for the other ranks
 
+    def explain(self, error: Exception) -> UserError | None:
+        # TensorFlow hands Horovod's errors on as its own.
+        if "Horovod" not in f"{type(error)} {error}":
+            return None
+        reason = str(error).strip().splitlines()[-1]
+        return RunError(
+            f"lost the other ranks ({reason[:200]}); the last checkpoint is good: "
+            "start again with the same flags to continue"
+        )
+
 
 class _MpiCluster(_HorovodCluster):
     """Several processes that an MPI launcher started."""
@@ -335,8 +358,9 @@ class _MpiCluster(_HorovodCluster):
         from mpi4py import MPI
 
         super().__init__()
+        self._mpi = MPI
         self._comm = MPI.COMM_WORLD.Dup()
-        self._max = MPI.MAX
+        self._life = MPI.COMM_WORLD.Dup()
 
     def allgather(self, value: T) -> list[T]:
         return self._comm.allgather(value)
@@ -346,7 +370,7 @@ class _MpiCluster(_HorovodCluster):
 
     def maxima(self, values: Sequence[float]) -> list[float]:
         mine, highest = array.array("d", values), array.array("d", values)
-        self._comm.Allreduce(mine, highest, op=self._max)
+        self._comm.Allreduce(mine, highest, op=self._mpi.MAX)
         return list(highest)
 
     def abort(self, status: int) -> NoReturn:
@@ -354,6 +378,20 @@ class _MpiCluster(_HorovodCluster):
         sys.stderr.flush()
         self._comm.Abort(status)
         raise AssertionError("MPI_Abort returned")
+
+    def silent_ranks(self, seconds: float) -> list[int]:
+        silent = set(range(self.size)) - {self.rank}
+        signs = [self._life.isend(None, rank) for rank in silent]
+        end = time.monotonic() + seconds
+        while silent and time.monotonic() < end:
+            status = self._mpi.Status()
+            if self._life.iprobe(status=status):
+                self._life.recv(source=status.source)
+                silent.discard(status.source)
+            else:
+                time.sleep(0.05)
+        del signs  # those to a silent rank never arrive
+        return sorted(silent)
 
 
 def connect(stall_seconds: float = 600) -> Cluster:

@@ -45,7 +45,9 @@ def main() -> None:
             _train(settings, workers, signals)
     except UserError as error:
         workers.fail(error)
-    except Exception:
+    except Exception as error:
+        if explained := workers.explain(error):
+            workers.fail(explained)
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
         workers.abort(1)

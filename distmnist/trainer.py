@@ -18,6 +18,7 @@ from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
 from distmnist.periodic import Periodic, Progress, Task
 from distmnist.profiling import Profiler
+from distmnist.stalls import Watchdog
 from distmnist.stopping import Signals, StopTask
 from distmnist.summaries import Precision
 
@@ -139,11 +140,12 @@ class Trainer:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
             tasks = self._tasks(saver, writer, evaluator, signals, commits)
-            with signals.deferred() if signals else contextlib.nullcontext():
+            watchdog = Watchdog(cluster, config.stall_seconds)
+            with watchdog, signals.deferred() if signals else contextlib.nullcontext():
                 while (step := self.progress.step) < last_step:
                     stop = min(task.next_step(step, last_step) for task in tasks)
                     self.progress = self.train_to(stop)
-                    for task in tasks:
+                    for task in (watchdog, *tasks):
                         if task.is_due(self.progress.step, last_step):
                             task.action(self.progress)
                 writer.close()

@@ -19,7 +19,7 @@ from distmnist import cluster, runtime, train
 
 def main() -> None:
     """Trains."""
-    file = Path(sys.argv.pop(1), f"{os.getpid()}.jsonl").open("a", buffering=1)
+    path = Path(sys.argv.pop(1), f"{os.getpid()}.jsonl")
     connect = cluster.connect
 
     def connect_and_watch(*args: Any) -> cluster.Cluster:
@@ -30,7 +30,8 @@ def main() -> None:
         newest, batches = elastic.Commits.newest, sampling.batches
 
         def note(**values: object) -> None:
-            file.write(json.dumps({**values, "time": time.time()}) + "\n")
+            with path.open("a") as file:
+                file.write(json.dumps({**values, "time": time.time()}) + "\n")
 
         def noted_newest(*args: Any) -> Any:
             found = newest(*args)

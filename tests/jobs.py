@@ -1,4 +1,4 @@
-"""Jobs that tests disturb: started, watched, sent signals, and looked for afterwards."""
+"""Jobs that tests disturb: started, watched, and looked for afterwards."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Job:
         """Starts it, in a session of its own, where SIGINT ends a process."""
         self._words = [str(word) for word in command]
         self._id = uuid.uuid4().hex
-        self._out = tempfile.TemporaryFile()
+        self._out = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             self._words,
             cwd=cwd,
@@ -46,9 +46,11 @@ class Job:
         self.pid = self._process.pid
 
     def __enter__(self) -> Job:
+        """Returns itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Ends all that is left."""
         for pid in self._processes():
             os.kill(pid, signal.SIGKILL)
         self._process.kill()

@@ -49,7 +49,7 @@ def kill_again_and_again(kills: int, seed: int, directory: Path) -> dict[str, in
             if early:
                 time.sleep(chance.uniform(0, 6))
             else:
-                job.wait_for(lambda: run.saved() > before)
+                job.wait_for(lambda before=before: run.saved() > before)
                 time.sleep(chance.uniform(0, 0.3))
             ranks = job.ranks()
             os.kill(ranks[chance.choice(sorted(ranks))], signal.SIGKILL)

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,15 @@ import tensorflow as tf
 
 from distmnist import checkpoint
 from tests.jobs import Job
-from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, ROOT, TRAIN, run
+from tests.launching import (
+    HOROVODRUN,
+    HOROVODRUN_GLOO,
+    MPIRUN,
+    ROOT,
+    TRAIN,
+    messages,
+    run,
+)
 
 # Long enough to be disturbed at any time, yet ended in seconds by the last resume.
 FLAGS = ("--dataset=digits", "--log_every=50", "--eval_every=1000")
@@ -202,3 +212,131 @@ def test_ends_and_continues(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_ends_and_continues_whatever_is_sent_to_whom(tmp_path: Path) -> None:
     disturb_all(CELLS, tmp_path)
+
+
+# --- One process: what needs no ranks.
+
+ALONE = (*TRAIN, *ENDLESS)
+
+
+@pytest.mark.timeout(200)
+def test_one_process_ends_and_continues(tmp_path: Path) -> None:
+    disturbed = Run(tmp_path)
+    for name in SIGNALS:
+        disturbed.disturb("plain", "launcher", name)
+    steps = disturbed.saved() + 100
+    flags = (*TRAIN, *FLAGS, f"--max_steps={steps}")
+    run((*flags, f"--log_dir={disturbed.logs}"), cwd=tmp_path)
+    run((*flags, f"--log_dir={tmp_path / 'undisturbed'}"), cwd=tmp_path)
+    mine, theirs = disturbed.logs, tmp_path / "undisturbed"
+    assert parameters(mine, steps) == parameters(theirs, steps)
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    # A rank whose peer is frozen can't agree on anything.
+    with Run(tmp_path).start("mpirun") as job:
+        os.kill(job.ranks()[1], signal.SIGSTOP)
+        os.kill(job.ranks()[0], signal.SIGTERM)
+        time.sleep(2)
+        assert 0 in job.ranks()
+        os.kill(job.ranks()[0], signal.SIGTERM)
+        assert job.end(20) == 143
+
+
+def test_the_grace_has_an_end(tmp_path: Path) -> None:
+    command = (*MPIRUN, 2, *ALONE, "--grace_seconds=2", f"--log_dir={tmp_path}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 50:" in job.output())
+        os.kill(job.ranks()[1], signal.SIGSTOP)
+        os.kill(job.ranks()[0], signal.SIGTERM)
+        begin = time.monotonic()
+        assert job.end(20) == 143
+        assert time.monotonic() - begin > 1.5
+
+
+def test_a_frozen_rank_is_named_and_ends_the_job(tmp_path: Path) -> None:
+    command = (*MPIRUN, 3, *ALONE, "--stall_seconds=12", f"--log_dir={tmp_path}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 50:" in job.output())
+        os.kill(job.ranks()[1], signal.SIGSTOP)
+        assert job.end(60) == 1
+        told = messages(job.output())
+    assert "no answer from rank 1" in told[0]
+    assert "ending (--stall_seconds)" in told[1]
+
+
+def test_a_killed_rank_is_named(tmp_path: Path) -> None:
+    with Run(tmp_path).start("local.sh") as job:
+        os.kill(job.ranks()[1], signal.SIGKILL)
+        assert job.end(20) == 137
+        assert "process rank 1" in job.output()
+        assert "signal 9" in job.output()
+
+
+def test_a_loss_that_is_not_finite_ends(tmp_path: Path) -> None:
+    flags = ("--learning_rate=1e12", "--checkpoint_every=1", "--log_every=1")
+    done = run((*ALONE, *flags, f"--log_dir={tmp_path}"), 1, cwd=tmp_path)
+    (told,) = messages(done.stderr)
+    assert "at step" in told
+    path = checkpoint.latest(str(tmp_path))
+    if path:  # the one before the failure
+        reader = tf.train.load_checkpoint(path)
+        weights = reader.get_tensor("hidden1/weights")
+        assert tf.reduce_all(tf.math.is_finite(weights))
+
+
+def test_two_jobs_in_one_directory(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text('{"host": "gone", "pid": 1}')  # of a dead job
+    command = (*ALONE, f"--log_dir={tmp_path}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 50:" in job.output())
+        (told,) = messages(run(command, 2, cwd=tmp_path).stderr)
+        assert f"in use by process {job.pid} on " in told
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a file system can't be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(
+    "filled_by", ["--checkpoint_every=0 --log_every=1", "--checkpoint_every=1"]
+)
+def test_a_disk_that_fills_in_mid_run(small_disk: Path, filled_by: str) -> None:
+    logs = small_disk / "logs"
+    flags = ("--keep_checkpoints=100", "--eval_every=0", f"--log_dir={logs}")
+    command = (*TRAIN, "--dataset=digits", "--log_every=100", *flags)
+    run((*command, "--max_steps=100"), cwd=small_disk.parent)
+    endless = (*command, "--max_steps=1000000", *filled_by.split())
+    done = run(endless, 1, cwd=small_disk.parent, timeout=100)
+    (told,) = messages(done.stderr)
+    assert "No space left" in told
+    assert checkpoint.latest(str(logs))  # and it is whole
+    assert not list(logs.glob(".model*"))
+
+
+def test_a_directory_made_read_only_in_mid_run(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    # Root may write anywhere, unless it gives that up.
+    prefix = ("setpriv", "--bounding-set", "-dac_override", "--")
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("setpriv (of util-linux) is not here")
+    command = (*(prefix if os.geteuid() == 0 else ()), *ALONE, f"--log_dir={logs}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 1000:" in job.output())
+        job.wait_for(lambda: checkpoint.latest(str(logs)))
+        logs.chmod(0o555)
+        try:
+            assert job.end(60) == 1
+            (told,) = messages(job.output())
+        finally:
+            logs.chmod(0o755)
+    assert "can't be written" in told and "Permission denied" in told
+    assert checkpoint.latest(str(logs))
