@@ -28,8 +28,8 @@ def main() -> None:
     options = measuring.parser(__doc__).parse_args()
     connect = cluster.connect
 
-    def connect_and_replace() -> Cluster:
-        workers = connect()
+    def connect_and_replace(*args: float) -> Cluster:
+        workers = connect(*args)
         runtime.import_tensorflow()  # not sooner: MPI comes first
         from distmnist import trainer
 
@@ -56,7 +56,9 @@ def flags(directory: str) -> list[str]:
     ]
 
 
-def measure(options: argparse.Namespace, config: Config, workers: Cluster) -> None:
+def measure(
+    options: argparse.Namespace, config: Config, workers: Cluster, *_: object
+) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
     from distmnist.evaluation import Evaluator
     from distmnist.summaries import Writer
