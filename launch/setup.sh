@@ -21,11 +21,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 usage() {
   cat <<EOF
-Usage: launch/setup.sh [--cpu | --gpu] [--python PATH] [--dry-run] [--quiet]
+Usage: launch/setup.sh [--cpu | --gpu] [--python PATH] [--without-tests] [--dry-run]
+                       [--quiet]
 
   --cpu, --gpu    what to build for; by default the GPU if nvidia-smi lists one.
                   An environment stays what it is until the other is asked for.
   --python PATH   the Python to build on, 3.9 to 3.12; by default the first on PATH
+  --without-tests leave out what only checks, tests and cluster submission use
   --dry-run       print the commands that would run, and change nothing
   --quiet         print nothing if there is nothing to do
 
@@ -59,7 +61,7 @@ main() {
 }
 
 parse_options() {
-  asked_kind='' asked_python='' dry_run=false quiet=false
+  asked_kind='' asked_python='' extras=horovod,k8s,test dry_run=false quiet=false
   while (($#)); do
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;
@@ -69,6 +71,7 @@ parse_options() {
           fail 2 "--python: $2 $asked_python"
         shift
         ;;
+      --without-tests) extras=horovod ;;
       --dry-run) dry_run=true ;;
       --quiet) quiet=true ;;
       -h | --help) usage && exit ;;
@@ -96,7 +99,7 @@ recall() {
 
 # expected: what the state file says once all is done.
 expected() {
-  printf '%s\n' "$kind" "$python" "$root" \
+  printf '%s\n' "$kind" "$python" "$root" "$extras" \
     "$(cat "$root"/{launch/setup.sh,setup.py} "$pins" "$mca" | sha256sum)"
 }
 
@@ -251,7 +254,7 @@ compile_horovod() {
 
 install_distmnist() {
   pip install --force-reinstall --no-deps "$wheel"
-  pip install --no-build-isolation --editable "${root}[horovod,test]"
+  pip install --no-build-isolation --editable "${root}[$extras]"
 }
 
 # check: that all works; from then on the state file says so.
