@@ -36,6 +36,7 @@ mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay none -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
 cd /mnt/root
 mount -t proc none proc
+mount -t sysfs none sys
 mount --rbind /dev dev
 mount -t tmpfs none dev/shm
 rm -rf etc/ssh
@@ -134,7 +135,7 @@ class Pod:
 
     def exec(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Runs a command within it, as `kubectl exec` does."""
-        within = ["nsenter", "-t", str(self._init()), "-p", "-m", "-r", "-w"]
+        within = ["nsenter", "-t", str(self._init()), "-p", "-m", "-n", "-r", "-w"]
         user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
         return subprocess.run(
             [*within, *user, *command],

@@ -90,3 +90,54 @@ def test_launcher_comes_first_and_trains_on_both_workers(pods: Pods) -> None:
     status = launcher.wait(90)
     assert status == 0, launcher.log + workers[0].log
     assert "Step 200: loss = " in launcher.log
+
+
+def test_ends_when_a_worker_is_lost_and_goes_on_from_the_checkpoint(pods: Pods) -> None:
+    steps = ("--max_steps=100000", "--checkpoint_every=100", "--log_every=100")
+    workers = start_workers(pods)
+    launcher = pods.start(LAUNCHER, launcher_command(*steps), LAUNCHER_ENV)
+    wait_for(lambda: "Step 500:" in launcher.log, launcher)
+
+    workers[1].kill()
+    begin = time.monotonic()
+    assert launcher.wait(50) != 0
+    print("killed ->", time.monotonic() - begin, launcher.log[-1500:])
+    assert workers[0].exec(["pgrep", "-f", "[d]istmnist.train"]).returncode == 1
+
+    # The operator's next launcher comes while the worker is still on its way back.
+    flags = (*steps[1:], "--max_steps=200000")
+    launcher = pods.start(LAUNCHER, launcher_command(*flags), LAUNCHER_ENV)
+    time.sleep(2)
+    restarted = pods.start(WORKERS[1], container("Worker")["command"], IMAGE_ENV)
+    wait_for(lambda: "Step " in launcher.log, launcher)
+    assert "Continuing from checkpoint /data/logs/distmnist/model.ckpt-" in launcher.log
+
+    # The launcher's pod is stopped: a rank is told before mpirun is.
+    hook = container("Launcher")["lifecycle"]["preStop"]["exec"]["command"]
+    begin = time.monotonic()
+    print(launcher.exec(hook))
+    assert launcher.wait(20) != 0
+    print("hook ->", time.monotonic() - begin, launcher.log[-1500:])
+
+    # A worker's pod is stopped, likewise.
+    launcher = pods.start(LAUNCHER, launcher_command(*flags), LAUNCHER_ENV)
+    wait_for(lambda: "Step " in launcher.log, launcher)
+    hook = container("Worker")["lifecycle"]["preStop"]["exec"]["command"]
+    begin = time.monotonic()
+    print(workers[0].exec(hook))
+    assert launcher.wait(20) != 0
+    print("hook ->", time.monotonic() - begin, launcher.log[-1500:])
+    assert restarted.poll() is None
+    workers[0].stop()
+    assert workers[0].wait(10) == 0
+
+
+def test_ends_when_a_machine_vanishes(pods: Pods) -> None:
+    workers = start_workers(pods)
+    command = launcher_command("--max_steps=1000000")
+    launcher = pods.start(LAUNCHER, command, LAUNCHER_ENV)
+    wait_for(lambda: "Step 500:" in launcher.log, launcher)
+    workers[1].vanish()
+    begin = time.monotonic()
+    assert launcher.wait(110) != 0
+    print("vanished", time.monotonic() - begin, launcher.log[-1500:])

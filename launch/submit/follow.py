@@ -1,0 +1,270 @@
+"""Follows a job to its end: its state on one line, its log, its result."""
+
+from __future__ import annotations
+
+import queue
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from distmnist import config
+from distmnist.errors import InputError, UserError
+from launch.submit import manifests, state
+from launch.submit.api import Api
+from launch.submit.manifests import Object
+
+OUT_OF_TIME = 124  # as timeout(1)
+
+_PATIENCE = 60.0  # seconds: an image that can't be pulled now may be pulled later
+_LAST_LINES = 30.0  # seconds to read the rest of the log in, after the job's end
+_TAIL = 20  # lines shown of a failed worker's log
+_STEP = re.compile(r"Step (\d+): loss = (\S+)")
+
+
+class Screen:
+    """Log lines on standard output; the job's state on standard error.
+
+    On a terminal the state is one line, below the log; elsewhere each change of it,
+    but for the steps, which are in the log.
+    """
+
+    def __init__(self) -> None:
+        """Shows nothing yet."""
+        self._terminal = sys.stderr.isatty()
+        self._shown = ""
+
+    def log(self, line: str) -> None:
+        """Prints a line of the log."""
+        self._clear()
+        print(line, flush=True)
+        if self._terminal:
+            print(self._shown, end="", file=sys.stderr, flush=True)
+
+    def tell(self, line: str) -> None:
+        """Prints a line of this program's."""
+        self._clear()
+        print(f"submit_k8s: {line}", file=sys.stderr, flush=True)
+        self._shown = ""
+
+    def state(self, text: str, steps: str) -> None:
+        """Shows how the job is.
+
+        Args:
+            text: its state.
+            steps: how far it is.
+        """
+        if self._terminal:
+            self._clear()
+            self._shown = text + steps
+            print(self._shown, end="", file=sys.stderr, flush=True)
+        elif text != self._shown:
+            self.tell(text)
+            self._shown = text
+
+    def _clear(self) -> None:
+        if self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+class Follower:
+    """Follows one job."""
+
+    def __init__(self, api: Api, job: Object, screen: Screen):
+        """Begins to watch.
+
+        Args:
+            api: the cluster.
+            job: as it was created or found.
+            screen: what the user sees.
+        """
+        self._api = api
+        self._screen = screen
+        self._job: Object | None = job
+        self._name = str(job["metadata"]["name"])
+        self._workers = (
+            job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
+            if job["kind"] == "MPIJob"
+            else 0
+        )
+        self._last_step = _last_step(job)
+        self._pods: dict[str, Object] = {}
+        self._warnings: list[Object] = []
+        self._steps = ""
+        self._lost: set[str] = set()
+        self._logs: dict[str, bool] = {}  # pods whose log is read; whether to its end
+        self._updates: queue.Queue[tuple[str, Any]] = queue.Queue()
+        selector = state.selector(self._name)
+        self._start("job", lambda: api.watch_job(job))
+        self._start("pods", lambda: api.watch_pods(selector))
+        self._start("warnings", api.watch_warnings)
+
+    def _start(self, kind: str, source: Callable[[], Iterable[Any]]) -> None:
+        """Lets a thread hand on what a source yields."""
+
+        def run() -> None:
+            try:
+                for update in source():
+                    self._updates.put((kind, update))
+                self._updates.put(("end", kind))
+            except InputError as error:
+                # Who may not see events can follow without.
+                self._updates.put(("end" if kind == "warnings" else "error", error))
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def run(self, deadline: float | None) -> int:
+        """Shows how the job is until it has ended.
+
+        Args:
+            deadline: of `time.monotonic`; None: there is none.
+
+        Returns:
+            The exit status: of the training, or 124 if the time is up.
+
+        Raises:
+            UserError: the cluster has taken the job away, or can't run it.
+        """
+        hopeless_since = None
+        while self._job is not None and not state.ended(self._job):
+            if deadline and time.monotonic() > deadline:
+                return self._out_of_time()
+            self._update(0.5)
+            self._show()
+            problem = state.hopeless(self._pods)
+            hopeless_since = (hopeless_since or time.monotonic()) if problem else None
+            if hopeless_since and time.monotonic() > hopeless_since + _PATIENCE:
+                raise UserError(
+                    f"{problem}; the job is left as it is, to end it: "
+                    f"launch/submit_k8s --delete={self._name}"
+                )
+        if self._job is None:
+            raise UserError(f"the job {self._name} was deleted")
+        return self._result(self._job)
+
+    def _update(self, seconds: float) -> None:
+        """Takes in what has happened, waiting for it if nothing has."""
+        try:
+            kind, update = self._updates.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if kind == "error":
+            raise update
+        if kind == "line":
+            if match := _STEP.search(update):
+                of = f" of {self._last_step}" if self._last_step else ""
+                self._steps = f", step {match[1]}{of}, loss {match[2]}"
+            self._screen.log(update)
+        elif kind == "end":
+            if update in self._logs:
+                self._logs[update] = True
+        elif update is None:
+            self._lost.add(kind)
+        else:
+            self._lost.discard(kind)
+            if kind == "job":
+                self._job = update.get(self._name)
+            elif kind == "pods":
+                self._pods = update
+            else:
+                newest = lambda event: event.get("lastTimestamp") or ""  # noqa: E731
+                self._warnings = sorted(update.values(), key=newest, reverse=True)
+            self._read_logs()
+
+    def _read_logs(self) -> None:
+        """Begins to read the log of the next launcher, if the one before is done."""
+        for pod in state.with_log(self._pods):
+            name = pod["metadata"]["name"]
+            if not self._logs.get(name, True):
+                return
+            if name not in self._logs and state.has_started(pod):
+                self._logs[name] = False
+                self._read_log(name, pod["spec"]["containers"][0]["name"])
+                return
+
+    def _read_log(self, pod: str, container: str) -> None:
+        def ended() -> bool:
+            now = self._pods.get(pod)
+            return now is None or state.has_ended(now)
+
+        def read() -> None:
+            for line in self._api.log(pod, container, ended):
+                self._updates.put(("line", line))
+            self._updates.put(("end", pod))
+
+        threading.Thread(target=read, daemon=True).start()
+
+    def _show(self) -> None:
+        assert self._job is not None or self._pods is not None
+        if self._job is None:
+            return
+        if self._lost:
+            text = "connection lost, trying again"
+        elif any(
+            state.has_started(pod) and not state.has_ended(pod)
+            for pod in state.with_log(self._pods)
+        ):
+            text = "running"
+        else:
+            text = "pending: " + state.waiting(self._job, self._pods, self._warnings)
+        ready = f", workers {state.ready(self._pods)}/{self._workers} ready"
+        self._screen.state(
+            f"{self._name}: {text}{ready if self._workers else ''}", self._steps
+        )
+
+    def _out_of_time(self) -> int:
+        assert self._job is not None
+        why = state.waiting(self._job, self._pods, self._warnings)
+        running = any(map(state.has_started, state.with_log(self._pods)))
+        self._api.delete_job(self._job)
+        self._screen.tell(
+            f"out of time, {'while running' if running else f'pending: {why}'}; "
+            f"{self._name} was deleted"
+        )
+        return OUT_OF_TIME
+
+    def _result(self, job: Object) -> int:
+        """Shows the rest of the log, and tells how the job ended."""
+        condition = state.ended(job)
+        assert condition is not None
+        self._pods = self._api.pods(state.selector(self._name))
+        end = time.monotonic() + _LAST_LINES
+        self._read_logs()
+        while time.monotonic() < end and not (
+            all(self._logs.values())
+            and all(
+                pod["metadata"]["name"] in self._logs
+                for pod in state.with_log(self._pods)
+                if state.has_started(pod)
+            )
+        ):
+            self._update(0.1)
+            self._read_logs()
+        if condition["type"] != "Failed":
+            self._screen.tell(f"{self._name}: done{self._steps}")
+            return 0
+        if condition.get("reason") == "DeadlineExceeded":
+            self._screen.tell(f"{self._name}: out of time{self._steps}")
+            return OUT_OF_TIME
+        pod, reason = state.failure(self._pods)
+        if pod is not None and state.is_worker(pod):
+            name = pod["metadata"]["name"]
+            for line in self._api.tail(name, "worker", _TAIL):
+                self._screen.log(f"{name}: {line}")
+        self._screen.tell(
+            f"{self._name}: failed: {reason or condition.get('message', '')}"
+        )
+        return state.exit_status(self._pods) or 1
+
+
+def _last_step(job: Object) -> int | None:
+    """Returns the step that a job trains to, if its flags say so."""
+    flags = [flag for flag in manifests.training_flags(job) if flag != "--elastic"]
+    try:
+        config.define_flags()
+        settings = config.parse(["distmnist.train", *flags])
+    except InputError:  # submitted by another version
+        return None
+    return None if settings.num_epochs else settings.max_steps

@@ -1,0 +1,145 @@
+"""The objects of a job: those of k8s/, with what the user asked for filled in.
+
+`build` is as much of kustomize as k8s/ makes use of, so that nobody needs kubectl;
+a test compares the two.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import yaml
+
+from launch.submit.options import Options
+
+K8S = Path(__file__).resolve().parents[2] / "k8s"
+
+Object = dict[str, Any]
+
+INSTANCE = "app.kubernetes.io/instance"
+COMPONENT = "app.kubernetes.io/component"
+
+
+def build(*directories: Path) -> list[Object]:
+    """Returns the objects of directories that each have a kustomization.yaml.
+
+    Args:
+        directories: kustomizations first, then the components that patch them all.
+    """
+    objects: list[Object] = []
+    for directory in directories:
+        kustomization = yaml.safe_load((directory / "kustomization.yaml").read_text())
+        for name in kustomization.get("resources", ()):
+            path = directory / name
+            objects += build(path) if path.is_dir() else _read(path)
+        for name in kustomization.get("components", ()):
+            _patch(objects, directory / name)
+        if kustomization["kind"] == "Component":
+            _patch(objects, directory)
+    return objects
+
+
+def _read(path: Path) -> list[Object]:
+    # YAML's aliases arrive as one object in several places; to edit, each needs its own.
+    return [_unshared(thing) for thing in yaml.safe_load_all(path.read_text())]
+
+
+def _unshared(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
+
+
+def _patch(objects: list[Object], component: Path) -> None:
+    kustomization = yaml.safe_load((component / "kustomization.yaml").read_text())
+    for patch in kustomization["patches"]:
+        operations = jsonpatch.JsonPatch(yaml.safe_load(patch["patch"]))
+        for thing in objects:
+            if thing["kind"] == patch["target"]["kind"]:
+                operations.apply(thing, in_place=True)
+
+
+def render(options: Options) -> list[Object]:
+    """Returns what is to be created: the volume's claim, if it is ours, and the job."""
+    components = {
+        "gpu": options.gpus_per_worker > 0,
+        "elastic": options.elastic,
+        "spread": options.spread,
+    }
+    claim, job = build(
+        K8S / "volume",
+        K8S / ("single" if options.single else "base"),
+        *(K8S / "components" / name for name, wanted in components.items() if wanted),
+    )
+    _fill_in(job, options)
+    objects = [job] if options.pvc else [claim, job]
+    if options.namespace:
+        for thing in objects:
+            thing["metadata"]["namespace"] = options.namespace
+    return objects
+
+
+def _fill_in(job: Object, options: Options) -> None:
+    """Gives a job the values that the user asked for."""
+    spec, pods = job["spec"], list(templates(job))
+    metadata = [job["metadata"], *(pod["metadata"] for pod in pods)]
+    job["metadata"]["name"] = options.name
+    for data in metadata:
+        data["labels"][INSTANCE] = options.name
+    if options.queue:
+        job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = options.queue
+    policy = spec if options.single else spec["runPolicy"]
+    if options.timeout:
+        policy["activeDeadlineSeconds"] = options.timeout
+    for pod in pods:
+        pod["spec"]["containers"][0]["image"] = options.image
+        for volume in pod["spec"].get("volumes", ()):
+            if options.pvc and "persistentVolumeClaim" in volume:
+                volume["persistentVolumeClaim"]["claimName"] = options.pvc
+    resources = pods[-1]["spec"]["containers"][0]["resources"]
+    if options.gpus_per_worker:
+        resources["limits"]["nvidia.com/gpu"] = options.gpus_per_worker
+    if options.cpus_per_worker:
+        resources["requests"]["cpu"] = options.cpus_per_worker
+    if options.memory_per_worker:
+        resources["requests"]["memory"] = options.memory_per_worker
+        resources["limits"]["memory"] = options.memory_per_worker
+    if not options.single:
+        spec["slotsPerWorker"] = options.slots
+        spec["mpiReplicaSpecs"]["Worker"]["replicas"] = options.workers
+    command = pods[0]["spec"]["containers"][0]["command"]
+    if options.elastic:
+        for word, value in (
+            ("--at-least", options.min_workers),
+            ("--min-np", options.min_workers * options.slots),
+            ("--max-np", options.workers * options.slots),
+            ("--slots-per-host", options.slots),
+        ):
+            command[command.index(word) + 1] = str(value)
+    log_dir = next(i for i, word in enumerate(command) if word.startswith("--log_dir="))
+    command[log_dir] = f"--log_dir=/data/logs/{options.name}"
+    command += options.training
+
+
+def templates(job: Object) -> Iterable[Object]:
+    """Returns the templates of a job's pods: who has the log first, workers last."""
+    if job["kind"] == "Job":
+        return [job["spec"]["template"]]
+    roles = job["spec"]["mpiReplicaSpecs"]
+    return [roles[role]["template"] for role in ("Launcher", "Worker")]
+
+
+def training_flags(job: Object) -> list[str]:
+    """Returns the flags of distmnist.train in a job's command; [] if it has none."""
+    command = next(iter(templates(job)))["spec"]["containers"][0].get("command", [])
+    train = "distmnist.train"
+    return command[command.index(train) + 1 :] if train in command else []
+
+
+def to_yaml(objects: Iterable[Object]) -> str:
+    """Returns objects as YAML, for kubectl."""
+    return yaml.safe_dump_all(copy.deepcopy(list(objects)), sort_keys=False)

@@ -1,0 +1,103 @@
+"""launch/submit_k8s: from the command line to the exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+from distmnist.errors import InputError, UserError
+from launch.submit import manifests
+from launch.submit import options as options_module
+from launch.submit.api import Api
+from launch.submit.follow import Follower, Screen
+from launch.submit.manifests import Object
+from launch.submit.options import Options
+
+_SUBMISSION = "distmnist/submission"  # annotation: which run of this program made it
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the command line asks for.
+
+    Args:
+        argv: the program's name and its arguments.
+
+    Returns:
+        The exit status.
+    """
+    screen = Screen()
+    try:
+        return _run(options_module.parse(argv), screen)
+    except UserError as error:
+        screen.tell(str(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        screen.tell("interrupted")
+        return 130
+
+
+def _run(options: Options, screen: Screen) -> int:
+    if options.dry_run:
+        sys.stdout.write(manifests.to_yaml(manifests.render(options)))
+        return 0
+    api = Api(options.context, options.namespace)
+    if options.delete:
+        api.delete_job(api.find_job(options.delete))
+        screen.tell(f"{options.delete} was deleted; its volume is kept")
+        return 0
+    job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
+    if options.detach:
+        return 0
+    begin = time.monotonic()
+    try:
+        follower = Follower(api, job, screen)
+        return follower.run(options.timeout and begin + options.timeout)
+    except KeyboardInterrupt:
+        _interrupted(api, job, screen)
+        return 130
+
+
+def _submit(api: Api, options: Options, screen: Screen) -> Object:
+    """Creates the job, and its volume's claim where that is missing; returns it."""
+    *claims, job = manifests.render(options)
+    name, submission = options.name, str(uuid.uuid4())
+    job["metadata"]["annotations"] = {_SUBMISSION: submission}
+    api.check(job)
+    if options.pvc:
+        api.require_claim(options.pvc)
+    for claim in claims:
+        api.create(claim, lambda there: False)
+
+    def mine(there: Object) -> bool:
+        annotations = there["metadata"].get("annotations") or {}
+        return bool(annotations.get(_SUBMISSION) == submission)
+
+    if not api.create(job, mine):
+        raise InputError(
+            f"a job {name} exists in namespace {api.namespace}: give another --name, "
+            f"follow it by --logs={name}, or end it by --delete={name}"
+        )
+    screen.tell(f"{name} was submitted to namespace {api.namespace}")
+    return job
+
+
+def _interrupted(api: Api, job: Object, screen: Screen) -> None:
+    """Asks what is to become of the job; where there is nobody to ask, leaves it."""
+    name = job["metadata"]["name"]
+    answer = ""
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        screen.tell(f"delete the job {name}? [y/N] ")
+        try:
+            answer = sys.stdin.readline().strip().lower()
+        except KeyboardInterrupt:  # once more: leave it
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if answer in ("y", "yes"):
+        api.delete_job(job)
+        screen.tell(f"{name} was deleted; its volume is kept")
+    else:
+        screen.tell(
+            f"{name} goes on; follow it by --logs={name}, end it by --delete={name}"
+        )

@@ -1,0 +1,162 @@
+"""How a job is, read from its objects: pure functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from launch.submit.manifests import COMPONENT, INSTANCE, Object
+
+Pods = Mapping[str, Object]
+
+# A pod that waits for one of these does not come to run by itself.
+_HOPELESS = (
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+)
+
+
+def selector(job: str) -> str:
+    """Returns the label selector of a job's pods."""
+    return f"{INSTANCE}={job},app.kubernetes.io/name=distmnist"
+
+
+def ended(job: Object) -> Object | None:
+    """Returns the condition that says how a job ended, if it has."""
+    for condition in job.get("status", {}).get("conditions", ()):
+        if condition["status"] == "True" and condition["type"] in (
+            *("Succeeded", "Complete"),
+            "Failed",
+        ):
+            return dict(condition)
+    return None
+
+
+def is_worker(pod: Object) -> bool:
+    """Returns whether a pod is one of those that have no log of the training."""
+    return bool(pod["metadata"]["labels"].get(COMPONENT) == "worker")
+
+
+def with_log(pods: Pods) -> list[Object]:
+    """Returns the pods that have the training's log, the oldest first."""
+    launchers = [pod for pod in pods.values() if not is_worker(pod)]
+    return sorted(launchers, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+
+def container(pod: Object) -> Object:
+    """Returns the status of a pod's container; {} if there is none yet."""
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    return dict(statuses[0])
+
+
+def _phase(pod: Object) -> str:
+    return str(pod.get("status", {}).get("phase", "Pending"))
+
+
+def has_started(pod: Object) -> bool:
+    """Returns whether a pod's container has run, so that there is a log."""
+    return bool({"running", "terminated"} & container(pod).get("state", {}).keys())
+
+
+def has_ended(pod: Object) -> bool:
+    """Returns whether a pod's container will write no more."""
+    return _phase(pod) in ("Succeeded", "Failed")
+
+
+def ready(pods: Pods) -> int:
+    """Returns how many workers are ready."""
+    return sum(
+        bool(container(pod).get("ready")) for pod in pods.values() if is_worker(pod)
+    )
+
+
+def waiting(job: Object, pods: Pods, warnings: Iterable[Object]) -> str:
+    """Returns what a job that does not run yet waits for."""
+    if any(
+        condition["type"] == "Suspended" and condition["status"] == "True"
+        for condition in job.get("status", {}).get("conditions", ())
+    ):
+        return "suspended, in its queue"
+    reasons = [reason for pod in pods.values() if (reason := _pod_waits(pod))]
+    if reasons:
+        others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        return f"{reasons[0]}{others}"
+    if not pods:
+        name = job["metadata"]["name"]
+        for event in warnings:
+            about = event["involvedObject"]["name"]
+            if about == name or about.startswith(f"{name}-"):
+                return f"{event['reason']}: {_one_line(event['message'])}"
+        return "no pods yet"
+    return "starting"
+
+
+def _pod_waits(pod: Object) -> str:
+    name, status = pod["metadata"]["name"], pod.get("status", {})
+    for condition in status.get("conditions") or ():
+        if condition.get("reason") == "Unschedulable":
+            message = _one_line(condition.get("message", ""))
+            scarce = sorted(set(re.findall(r"Insufficient ([\w./-]*\w)", message)))
+            lacks = f"not enough {', '.join(scarce)}" if scarce else message
+            return f"{name} Unschedulable: {lacks}"
+    held = container(pod).get("state", {}).get("waiting")
+    if held and held.get("reason") not in (None, "PodInitializing"):
+        message = _one_line(held.get("message", ""))
+        return f"{name} {held['reason']}" + (f": {message}" if message else "")
+    return ""
+
+
+def hopeless(pods: Pods) -> str:
+    """Returns why a pod will not start by itself, if there is one."""
+    for pod in pods.values():
+        held = container(pod).get("state", {}).get("waiting") or {}
+        if held.get("reason") in _HOPELESS:
+            return _pod_waits(pod)
+    return ""
+
+
+def failure(pods: Pods) -> tuple[Object | None, str]:
+    """Returns the pod to blame for a failure, and what happened to it.
+
+    A worker that was killed comes before the launcher that ended for want of it.
+    """
+    candidates = sorted(pods.values(), key=lambda pod: not is_worker(pod))
+    for pod in candidates:
+        name, status = pod["metadata"]["name"], pod.get("status", {})
+        if status.get("reason"):  # Evicted, say
+            about = _one_line(status.get("message", ""))
+            return pod, f"{name} {status['reason']}: {about}"
+        for state in ("state", "lastState"):
+            end = container(pod).get(state, {}).get("terminated") or {}
+            if end.get("reason") == "OOMKilled":
+                limit = pod["spec"]["containers"][0].get("resources", {})
+                memory = limit.get("limits", {}).get("memory", "no limit")
+                return pod, f"{name} OOMKilled: it took more memory than its {memory}"
+    for pod in reversed(with_log(pods)):
+        end = _terminated(pod)
+        if end.get("exitCode"):
+            name = pod["metadata"]["name"]
+            return pod, f"{name} {end.get('reason', 'Error')}: status {end['exitCode']}"
+    return None, ""
+
+
+def exit_status(pods: Pods) -> int | None:
+    """Returns the status that the last launcher ended with, if one has."""
+    for pod in reversed(with_log(pods)):
+        end = _terminated(pod)
+        if "exitCode" in end:
+            return int(end["exitCode"])
+    return None
+
+
+def _terminated(pod: Object) -> dict[str, Any]:
+    return dict(container(pod).get("state", {}).get("terminated") or {})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,336 @@
+"""A small Kubernetes API server: for the tests of launch/submit_k8s.
+
+It keeps objects, watches and logs as the real one does, over HTTP, as far as the
+program asks; and it misbehaves on request.  No controller is behind it: a test plays
+the MPI Operator and the kubelet, with `put` and `write_log`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Object = dict[str, Any]
+
+PLURALS = {
+    "mpijobs": "/apis/kubeflow.org/v2beta1",
+    "jobs": "/apis/batch/v1",
+    "pods": "/api/v1",
+    "events": "/api/v1",
+    "persistentvolumeclaims": "/api/v1",
+}
+
+
+class FakeApiServer:
+    """The server; a context, within which it answers.
+
+    Attributes:
+        requests: "METHOD path" of every request, in order.
+        refuse: answers to give instead: "METHOD plural" -> (status, body).
+        drop_watches_after: events after which a watch is cut off, if not None.
+        forget: whether to answer watches with 410 Gone once.
+        lose_answer: requests, as in `refuse`, that are done but not answered, once.
+        dropped: how many connections were cut off.
+    """
+
+    def __init__(self) -> None:
+        """Keeps nothing yet."""
+        self.requests: list[str] = []
+        self.refuse: dict[str, tuple[int, Any]] = {}
+        self.drop_watches_after: int | None = None
+        self.drop_logs_after: int | None = None
+        self.forget = False
+        self.lose_answer: set[str] = set()
+        self.dropped = 0
+        self._changed = threading.Condition()
+        self._version = 100
+        self._objects: dict[tuple[str, str], Object] = {}
+        self._events: list[tuple[int, str, str, Object]] = []
+        self._logs: dict[str, list[tuple[str, str]]] = {}
+        self._server: ThreadingHTTPServer | None = None
+
+    def __enter__(self) -> FakeApiServer:
+        """Begins to answer."""
+        handler = type("Handler", (_Handler,), {"api": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends."""
+        assert self._server is not None
+        self._server.shutdown()
+        self._server.server_close()
+
+    def write_kubeconfig(self, path: Path, namespace: str = "team") -> None:
+        """Writes a kubeconfig that leads here."""
+        assert self._server is not None
+        url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        context = {"cluster": "fake", "user": "me", "namespace": namespace}
+        kubeconfig = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "fake",
+            "clusters": [{"name": "fake", "cluster": {"server": url}}],
+            "users": [{"name": "me", "user": {"token": "secret"}}],
+            "contexts": [{"name": "fake", "context": context}],
+        }
+        path.write_text(yaml.safe_dump(kubeconfig))
+
+    # What a test, in the place of controllers, does.
+
+    def put(self, plural: str, thing: Object) -> None:
+        """Creates or replaces an object; the watches hear of it."""
+        with self._changed:
+            name = thing["metadata"]["name"]
+            kind = "MODIFIED" if (plural, name) in self._objects else "ADDED"
+            self._store(kind, plural, thing)
+
+    def get(self, plural: str, name: str) -> Object | None:
+        """Returns a copy of an object, if there is one."""
+        with self._changed:
+            found = self._objects.get((plural, name))
+            return found and json.loads(json.dumps(found))
+
+    def wait_for(self, plural: str, name: str) -> Object:
+        """Returns an object once the program has created it."""
+        end = time.monotonic() + 20
+        while (found := self.get(plural, name)) is None:
+            assert time.monotonic() < end, f"no {plural} {name}: {self.requests}"
+            time.sleep(0.02)
+        return found
+
+    def remove(self, plural: str, name: str) -> None:
+        """Deletes an object; the watches hear of it."""
+        with self._changed:
+            self._store("DELETED", plural, self._objects[plural, name])
+
+    def write_log(self, pod: str, *lines: str) -> None:
+        """Adds lines to a pod's log."""
+        with self._changed:
+            for line in lines:
+                # Several lines of a moment may have the same time.
+                stamp = time.strftime("%Y-%m-%dT%H:%M:%S.123456789Z", time.gmtime())
+                self._logs.setdefault(pod, []).append((stamp, line))
+            self._changed.notify_all()
+
+    # What the requests do, under the lock.
+
+    def _store(self, event: str, plural: str, thing: Object) -> None:
+        self._version += 1
+        thing = json.loads(json.dumps(thing))
+        thing["metadata"]["resourceVersion"] = str(self._version)
+        thing["metadata"].setdefault("namespace", "team")
+        thing["metadata"].setdefault("creationTimestamp", f"{self._version:020}")
+        name = thing["metadata"]["name"]
+        if event == "DELETED":
+            self._objects.pop((plural, name), None)
+        else:
+            self._objects[plural, name] = thing
+        self._events.append((self._version, event, plural, thing))
+        self._changed.notify_all()
+
+
+def status(code: int, message: str, name: str | None = "distmnist") -> Object:
+    """Returns the body of a refusal, as the real server words it."""
+    details = {"name": name} if name else {}
+    return {"kind": "Status", "code": code, "message": message, "details": details}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    api: FakeApiServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        """Reads, lists, watches, or reads a log."""
+        if not (place := self._place()):
+            return
+        plural, name, query = place
+        if name.endswith("/log"):
+            self._log(name.removesuffix("/log"), query)
+        elif name:
+            with self.api._changed:
+                found = self.api._objects.get((plural, name))
+            if found:
+                self._answer(200, found)
+            else:
+                message = f'{plural} "{name}" not found'
+                self._answer(404, status(404, message, name))
+        elif "watch" in query:
+            self._watch(plural, query)
+        else:
+            with self.api._changed:
+                objects, version = dict(self.api._objects), self.api._version
+            items = [
+                thing
+                for (kind, _), thing in objects.items()
+                if kind == plural and _selected(thing, query)
+            ]
+            metadata = {"resourceVersion": str(version)}
+            self._answer(200, {"kind": "List", "metadata": metadata, "items": items})
+
+    def do_POST(self) -> None:
+        """Creates."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not (place := self._place()):
+            return
+        plural, _, query = place
+        name = body["metadata"]["name"]
+        with self.api._changed:
+            exists = (plural, name) in self.api._objects
+            if not exists and "dryRun" not in query:
+                self.api._store("ADDED", plural, body)
+        if exists:
+            self._answer(409, status(409, f'{plural} "{name}" already exists', name))
+        elif f"POST {plural}" in self.api.lose_answer and "dryRun" not in query:
+            self.api.lose_answer.remove(f"POST {plural}")
+            self._cut()
+        else:
+            self._answer(201, body)
+
+    def do_DELETE(self) -> None:
+        """Deletes."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if not (place := self._place()):
+            return
+        plural, name, _ = place
+        if self.api.get(plural, name):
+            self.api.remove(plural, name)
+            self._answer(200, {"kind": "Status", "status": "Success"})
+        else:
+            self._answer(404, status(404, f'{plural} "{name}" not found', name))
+
+    def _place(self) -> tuple[str, str, dict[str, str]] | None:
+        """Returns plural, name and query; None if the answer has been given."""
+        url = urllib.parse.urlsplit(self.path)
+        self.api.requests.append(f"{self.command} {self.path}")
+        prefix, _, rest = url.path.partition("/namespaces/team/")
+        plural, _, name = rest.partition("/")
+        refusal = self.api.refuse.get(f"{self.command} {plural}")
+        if self.headers.get("Authorization") != "Bearer secret":
+            refusal = (401, status(401, "Unauthorized"))
+        if PLURALS.get(plural) != prefix:
+            refusal = (404, "404 page not found\n")
+        if refusal:
+            self._answer(*refusal)
+            return None
+        return plural, name, dict(urllib.parse.parse_qsl(url.query))
+
+    def _answer(self, code: int, body: Any) -> None:
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _watch(self, plural: str, query: dict[str, str]) -> None:
+        if self.api.forget:
+            self.api.forget = False
+            gone = {"type": "ERROR", "object": status(410, "too old", None)}
+            self._stream()
+            self._send(gone)
+            self._send(b"")
+            return
+        seen = int(query["resourceVersion"])
+        end = time.monotonic() + float(query.get("timeoutSeconds", 60))
+        self._stream()
+        sent = 0
+        while time.monotonic() < end:
+            with self.api._changed:
+                new = [event for event in self.api._events if event[0] > seen]
+                if not new:
+                    self.api._changed.wait(0.2)
+                    continue
+            for version, kind, about, thing in new:
+                seen = version
+                if about != plural or not _selected(thing, query):
+                    continue
+                if not self._send({"type": kind, "object": thing}):
+                    return
+                sent += 1
+                if sent == self.api.drop_watches_after:
+                    # In the middle of the next event.
+                    self._send(b'{"type": "MODIFIED", "object": {"metada')
+                    self._cut()
+                    return
+        self._send(b"")
+
+    def _log(self, pod: str, query: dict[str, str]) -> None:
+        """Sends a log; follows it until the pod has ended."""
+        since = query.get("sinceTime", "").rstrip("Z")
+        self._stream()
+        sent = 0
+        while True:
+            with self.api._changed:
+                lines = self.api._logs.get(pod, [])
+                found = self.api._objects.get(("pods", pod), {})
+                phase = found.get("status", {}).get("phase")
+                over = "follow" not in query or phase in ("Succeeded", "Failed")
+                if not lines[sent:] and not over:
+                    self.api._changed.wait(0.2)
+                    continue
+                new = lines[sent:]
+            for stamp, line in new:
+                sent += 1
+                if since and stamp[:19] < since:
+                    continue
+                timed = "timestamps" in query
+                whole = f"{stamp} {line}\n" if timed else f"{line}\n"
+                if sent == self.api.drop_logs_after and "follow" in query:
+                    self.api.drop_logs_after = None
+                    self._send(whole[: len(whole) // 2].encode())
+                    self._cut()
+                    return
+                if not self._send(whole.encode()):
+                    return
+            if over and not new:
+                break
+        self._send(b"")
+
+    def _stream(self) -> None:
+        """Begins an answer in chunks."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _send(self, chunk: bytes | Object) -> bool:
+        """Sends a chunk, an empty one being the last; returns whether it could."""
+        if isinstance(chunk, dict):
+            chunk = json.dumps(chunk).encode() + b"\n"
+        try:
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        except OSError:
+            return False
+        return True
+
+    def _cut(self) -> None:
+        """Cuts off the connection."""
+        self.api.dropped += 1
+        self.close_connection = True
+        self.connection.shutdown(2)
+
+
+def _selected(thing: Object, query: dict[str, str]) -> bool:
+    labels = thing["metadata"].get("labels", {})
+    for pair in filter(None, query.get("labelSelector", "").split(",")):
+        key, _, value = pair.partition("=")
+        if labels.get(key) != value:
+            return False
+    field, _, value = query.get("fieldSelector", "").partition("=")
+    if field == "metadata.name":
+        return bool(thing["metadata"]["name"] == value)
+    return field != "type" or thing.get("type") == value
