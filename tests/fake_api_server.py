@@ -142,7 +142,8 @@ class FakeApiServer:
 def status(code: int, message: str, name: str | None = "distmnist") -> Object:
     """Returns the body of a refusal, as the real server words it."""
     details = {"name": name} if name else {}
-    return {"kind": "Status", "code": code, "message": message, "details": details}
+    about = {"reason": f"Reason{code}", "message": message, "details": details}
+    return {"kind": "Status", "code": code, **about}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -277,8 +278,8 @@ class _Handler(BaseHTTPRequestHandler):
         while True:
             with self.api._changed:
                 lines = self.api._logs.get(pod, [])
-                found = self.api._objects.get(("pods", pod), {})
-                phase = found.get("status", {}).get("phase")
+                found = self.api._objects.get(("pods", pod))
+                phase = found["status"]["phase"] if found else "Failed"
                 over = "follow" not in query or phase in ("Succeeded", "Failed")
                 if not lines[sent:] and not over:
                     self.api._changed.wait(0.2)

@@ -76,7 +76,7 @@ def start_workers(pods: Pods) -> list[Pod]:
 def wait_for(what: Callable[[], bool], pod: Pod, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not what():
-        assert pod.poll() is None, f"{pod.name} ended early:\n{pod.log}"
+        assert pod.poll() is None, f"{pod.name} ended early ({pod.poll()}):\n{pod.log}"
         assert time.monotonic() < end, f"{pod.name}: not in time:\n{pod.log}"
         time.sleep(0.1)
 

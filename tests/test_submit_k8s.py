@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes.config import kube_config
 
 from launch.submit import api, follow, program, state
 from tests.fake_api_server import FakeApiServer, Object, status
@@ -30,6 +31,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApiS
     with FakeApiServer() as server:
         server.write_kubeconfig(tmp_path / "kubeconfig")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        # In this process; the client reads KUBECONFIG when it is imported.
+        where = str(tmp_path / "kubeconfig")
+        monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", where)
         monkeypatch.setattr(api, "_RETRY", 0.05)
         reset_flags()
         yield server
@@ -127,6 +131,13 @@ def say(server: FakeApiServer, *steps: int, pod: str = "abcde") -> list[str]:
     return lines
 
 
+def assert_told(stderr: str, *lines: str) -> None:
+    """Checks that a run has told these lines, in this order, and in no other form."""
+    told = iter(stderr.splitlines())
+    for line in lines:
+        assert f"submit_k8s: {line}" in told, f"no {line!r} in\n{stderr}"
+
+
 def test_follows_a_job_to_its_success(server: FakeApiServer) -> None:
     run = Run(*FLAGS, *TRAINING)
     job = server.wait_for("mpijobs", NAME)
@@ -143,18 +154,342 @@ def test_follows_a_job_to_its_success(server: FakeApiServer) -> None:
     finish(server, "Succeeded")
     stdout, stderr = run.end(0)
     assert stdout.splitlines() == lines
-    assert stderr.splitlines() == [
-        "submit_k8s: distmnist was submitted to namespace team",
-        *(
-            line
-            for line in stderr.splitlines()
-            if "no pods yet" in line or "workers 0/2" in line
-        ),
-        "submit_k8s: distmnist: pending: distmnist-worker-0 Unschedulable: not enough "
-        "cpu, workers 1/2 ready",
-        *(line for line in stderr.splitlines() if "starting" in line),
-        "submit_k8s: distmnist: running, workers 2/2 ready",
-        "submit_k8s: distmnist: done, step 300 of 300, loss 0.57",
-    ]
+    assert_told(
+        stderr,
+        "distmnist was submitted to namespace team",
+        "distmnist: pending: distmnist-worker-0 Unschedulable: not enough cpu, workers "
+        "1/2 ready",
+        "distmnist: running, workers 2/2 ready",
+        "distmnist: done, step 300 of 300, loss 0.57",
+    )
     assert server.get("persistentvolumeclaims", NAME)
     assert job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"] == 2
+
+
+def test_reads_each_line_once_though_connections_break(server: FakeApiServer) -> None:
+    server.drop_logs_after = 5
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    lines = say(server, *range(1, 9))  # within a second, cut off in the fifth
+    time.sleep(2.5)
+    server.drop_watches_after = 1
+    server.put("pods", running("worker", f"{NAME}-worker-0"))
+    time.sleep(0.3)
+    server.forget = True  # and then the watch answers 410 Gone
+    lines += say(server, *range(9, 12))
+    time.sleep(1.5)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 0))
+    lines += say(server, 12)  # which the kubelet had not sent yet
+    finish(server, "Succeeded")
+    stdout, stderr = run.end(0)
+    assert stdout.splitlines() == lines
+    assert_told(
+        stderr,
+        "distmnist: running, workers 2/2 ready",
+        "distmnist: connection lost, trying again, workers 2/2 ready",
+        "distmnist: running, workers 2/2 ready",
+        "distmnist: done, step 12 of 300, loss 0.57",
+    )
+    assert server.dropped >= 2
+    assert not server.forget
+
+
+def test_reads_the_logs_of_all_launchers(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    lines = say(server, 100)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 1))
+    time.sleep(0.3)
+    server.put("pods", running("launcher", f"{NAME}-launcher-again"))
+    lines += say(server, 200, 300, pod="again")
+    server.put("pods", ended("launcher", f"{NAME}-launcher-again", 0))
+    finish(server, "Succeeded")
+    stdout, _ = run.end(0)
+    assert stdout.splitlines() == lines
+
+
+def test_ends_with_the_status_of_the_training(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 2))
+    finish(server, "Failed", reason="BackoffLimitExceeded", message="no more")
+    _, stderr = run.end(2)
+    assert_told(stderr, "distmnist: failed: distmnist-launcher-abcde Error: status 2")
+
+
+def test_names_the_worker_that_took_too_much_memory(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    server.write_log(f"{NAME}-worker-1", "Accepted publickey for distmnist")
+    killed = running("worker", f"{NAME}-worker-1")
+    last = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    killed["status"]["containerStatuses"][0]["lastState"] = last
+    server.put("pods", killed)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 205))
+    finish(server, "Failed", reason="BackoffLimitExceeded")
+    stdout, stderr = run.end(205)
+    assert stdout == "distmnist-worker-1: Accepted publickey for distmnist\n"
+    assert_told(
+        stderr,
+        "distmnist: failed: distmnist-worker-1 OOMKilled: it took more memory than its "
+        "2Gi",
+    )
+
+
+def test_names_a_worker_that_was_evicted(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    evicted = pod("worker", f"{NAME}-worker-0", phase="Failed", reason="Evicted")
+    evicted["status"]["message"] = "The node was low on memory."
+    server.put("pods", evicted)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 1))
+    finish(server, "Failed", reason="MPIJobEvicted")
+    _, stderr = run.end(1)
+    about = "distmnist-worker-0 Evicted: The node was low on memory."
+    assert_told(stderr, f"distmnist: failed: {about}")
+
+
+def in_process(*arguments: str) -> int:
+    """Runs the program here, where its constants can be shortened."""
+    return program.main(["submit_k8s", *arguments])
+
+
+def test_gives_up_on_an_image_that_cannot_be_pulled(
+    server: FakeApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(follow, "_PATIENCE", 0.2)
+    held = ("ImagePullBackOff", "Back-off pulling image: not found")
+    server.put("pods", waiting("worker", f"{NAME}-worker-0", *held))
+    assert in_process(*FLAGS, *TRAINING) == 1
+    assert_told(
+        capsys.readouterr().err,
+        "distmnist-worker-0 ImagePullBackOff: Back-off pulling image: not found; the "
+        "job is left as it is, to end it: launch/submit_k8s --delete=distmnist",
+    )
+    assert server.get("mpijobs", NAME)
+
+
+def test_is_out_of_time_where_nothing_can_be_scheduled(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scarce = "0/9 nodes are available: 9 Insufficient nvidia.com/gpu. preemption: no."
+    server.put("pods", unschedulable(f"{NAME}-worker-0", scarce))
+    assert in_process(*FLAGS, "--timeout=1", *TRAINING) == 124
+    assert_told(
+        capsys.readouterr().err,
+        "distmnist: pending: distmnist-worker-0 Unschedulable: not enough "
+        "nvidia.com/gpu, workers 0/2 ready",
+        "out of time, pending: distmnist-worker-0 Unschedulable: not enough "
+        "nvidia.com/gpu; distmnist was deleted",
+    )
+    assert server.get("mpijobs", NAME) is None
+
+
+def test_tells_why_there_are_no_pods(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = {
+        "metadata": {"name": "e1"},
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": "exceeded quota: gpus",
+        "involvedObject": {"name": f"{NAME}-launcher"},
+    }
+    server.put("events", event)
+    assert in_process(*FLAGS, "--timeout=1", *TRAINING) == 124
+    about = "FailedCreate: exceeded quota: gpus"
+    assert_told(
+        capsys.readouterr().err,
+        f"distmnist: pending: {about}, workers 0/2 ready",
+        f"out of time, pending: {about}; distmnist was deleted",
+    )
+
+
+def test_ends_out_of_time_as_the_cluster_says(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    server.remove("pods", f"{NAME}-launcher-abcde")
+    finish(server, "Failed", reason="DeadlineExceeded")
+    assert "out of time" in run.end(124)[1]
+
+
+def test_tells_that_the_job_was_deleted(server: FakeApiServer) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    time.sleep(0.5)
+    server.remove("mpijobs", NAME)
+    assert_told(run.end(1)[1], "the job distmnist was deleted")
+
+
+FORBIDDEN = 'mpijobs.kubeflow.org is forbidden: User "me" cannot create'
+QUOTA = "pods is forbidden: exceeded quota: q, requested: count/mpijobs.kubeflow.org=1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "line"),
+    [
+        (
+            "POST mpijobs",
+            (404, "404 page not found\n"),
+            "the cluster knows no MPIJob: install the MPI Operator",
+        ),
+        ("POST mpijobs", (403, status(403, FORBIDDEN)), "forbidden: ask for the right"),
+        ("POST mpijobs", (403, status(403, QUOTA)), "over the namespace's quota: "),
+        ("POST mpijobs", (401, status(401, "Unauthorized")), "the credentials are not"),
+        ("POST mpijobs", (422, status(422, "bad\nfield")), "(422): bad field"),
+        (
+            "POST persistentvolumeclaims",
+            (404, status(404, 'namespaces "team" not found', "team")),
+            'namespaces "team" not found: create it first',
+        ),
+        ("POST mpijobs", (503, status(503, "not now")), "no answer from the cluster"),
+        ("GET pods", (403, status(403, "pods is forbidden")), "forbidden: ask for"),
+    ],
+)
+def test_tells_a_refusal_in_one_line(
+    server: FakeApiServer,
+    capsys: pytest.CaptureFixture[str],
+    request_: str,
+    answer: tuple[int, Any],
+    line: str,
+) -> None:
+    server.refuse[request_] = answer
+    assert in_process(*FLAGS, *TRAINING) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert line in told
+    assert "Traceback" not in told
+
+
+def test_leaves_a_job_of_the_same_name_alone(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(*FLAGS, "--detach", *TRAINING) == 0
+    before = server.get("mpijobs", NAME)
+    assert in_process(*FLAGS, "--detach", *TRAINING) == 2
+    assert "a job distmnist exists in namespace team: give another --name" in (
+        capsys.readouterr().err
+    )
+    assert server.get("mpijobs", NAME) == before
+
+
+def test_submits_once_though_the_answer_is_lost(server: FakeApiServer) -> None:
+    server.lose_answer.add("POST mpijobs")
+    assert in_process(*FLAGS, "--detach", *TRAINING) == 0
+    assert server.dropped == 1
+
+
+def test_tells_that_there_is_no_cluster(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.__exit__()
+    assert in_process(*FLAGS, *TRAINING) == 2
+    assert "no answer from the cluster at http://127.0.0.1" in capsys.readouterr().err
+
+
+def test_needs_a_claim_that_it_was_given(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(*FLAGS, "--pvc=mine", "--detach", *TRAINING) == 2
+    assert 'persistentvolumeclaims "mine" not found' in capsys.readouterr().err
+    server.put("persistentvolumeclaims", {"metadata": {"name": "mine"}})
+    assert in_process(*FLAGS, "--pvc=mine", "--detach", *TRAINING) == 0
+    assert server.get("persistentvolumeclaims", NAME) is None
+
+
+def test_follows_and_deletes_a_job_by_name(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    single = ["--image=x", "--workers=1", "--name=one", "--detach"]
+    assert in_process(*single) == 0
+    job = server.wait_for("jobs", "one")
+    trainer = ended("trainer", "one-abcde", 0)
+    trainer["metadata"]["labels"]["app.kubernetes.io/instance"] = "one"
+    server.put("pods", trainer)
+    server.write_log("one-abcde", "Step 2000: loss = 0.14 (0.001 sec)")
+    job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    server.put("jobs", job)
+    assert in_process("--logs=one") == 0
+    said = capsys.readouterr()
+    assert said.out == "Step 2000: loss = 0.14 (0.001 sec)\n"
+    assert "one: done, step 2000 of 2000, loss 0.14" in said.err
+    assert in_process("--delete=one") == 0
+    assert server.get("jobs", "one") is None
+    assert in_process("--delete=one") == 2
+    assert "no job one in namespace team" in capsys.readouterr().err
+
+
+def test_leaves_the_job_when_interrupted_without_a_terminal(
+    server: FakeApiServer,
+) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    time.sleep(0.5)
+    run.interrupt()
+    assert_told(
+        run.end(130)[1],
+        "distmnist goes on; follow it by --logs=distmnist, end it by --delete=distmnist",
+    )
+    assert server.get("mpijobs", NAME)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", True), ("y", False)])
+def test_asks_when_interrupted_at_a_terminal(
+    server: FakeApiServer, answer: str, left: bool
+) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        env = {**environment(), "KUBECONFIG": os.environ["KUBECONFIG"]}
+        os.execve(sys.executable, [sys.executable, SUBMIT, *FLAGS, *TRAINING], env)
+    start(server)
+    say(server, 100)
+    screen = ""
+
+    def read_until(done: Callable[[], bool]) -> None:
+        nonlocal screen
+        end = time.monotonic() + 20
+        while not done():
+            assert time.monotonic() < end, screen
+            if select.select([terminal], [], [], 0.1)[0]:
+                screen += os.read(terminal, 4096).decode()
+
+    read_until(lambda: "running, workers 2/2 ready, step 100 of 300" in screen)
+    assert "\r\n\r\n" not in screen
+    os.kill(pid, signal.SIGINT)
+    read_until(lambda: "delete the job distmnist? [y/N]" in screen)
+    os.write(terminal, f"{answer}\n".encode())
+    _, wait_status = os.waitpid(pid, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(wait_status) == 130
+    assert bool(server.get("mpijobs", NAME)) is left
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--workers=2"], "flag --image: give the image"),
+        (["--image=x", "--workers=0"], "flag --workers=0: must be at least 1"),
+        (["--image=x", "--name=My_Job"], "flag --name=My_Job: must be small letters"),
+        (["--image=x", "--memory_per_worker=lots"], "must be a quantity"),
+        (["--image=x", "--", "--max_steps=-1"], "flag --max_steps=-1: must be at"),
+        (["--image=x", "--", "--max_stepz=1"], "Unknown command line flag 'max_stepz'"),
+        (["--image=x", "--max_steps=1"], "flags of the training come after --"),
+        (["--image=x", "elastic"], "flags of the training come after --"),
+    ],
+)
+def test_sends_nothing_if_a_flag_is_wrong(
+    server: FakeApiServer,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    line: str,
+) -> None:
+    assert in_process(*arguments) == 2
+    assert line in capsys.readouterr().err
+    assert server.requests == []
+
+
+def test_waiting_tells_of_a_queue() -> None:
+    condition = {"type": "Suspended", "status": "True"}
+    job = {"metadata": {"name": NAME}, "status": {"conditions": [condition]}}
+    assert state.waiting(job, {}, []) == "suspended, in its queue"

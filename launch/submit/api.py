@@ -53,12 +53,14 @@ class Api:
             InputError: there are no credentials.
         """
         try:
-            config.load_config(context=context)
-        except (ConfigException, OSError) as error:
-            raise InputError(
-                f"no way to a cluster ({' '.join(str(error).split())}): set KUBECONFIG, "
-                "or give --context"
-            ) from None
+            config.load_kube_config(context=context)
+        except ConfigException as error:
+            if context or not _NAMESPACE.exists():
+                raise InputError(
+                    f"no way to a cluster: {' '.join(str(error).split())}; set "
+                    "KUBECONFIG, or give another --context"
+                ) from None
+            config.load_incluster_config()
         self.namespace = namespace or _default_namespace(context)
         settings = client.Configuration.get_default_copy()
         settings.retries = False  # `_retried` knows better what may be sent again
@@ -242,7 +244,8 @@ class Api:
                     version = listed["metadata"]["resourceVersion"]
                     objects = _by_name(listed)
                     yield dict(objects)
-                stream = watch.Watch().stream(
+                # Its own classes refuse what a server newer than them says.
+                stream = watch.Watch("object").stream(
                     list_objects,
                     *where,
                     **selector,

@@ -200,12 +200,12 @@ class Follower:
         assert self._job is not None or self._pods is not None
         if self._job is None:
             return
+        launchers = state.with_log(self._pods)
         if self._lost:
             text = "connection lost, trying again"
-        elif any(
-            state.has_started(pod) and not state.has_ended(pod)
-            for pod in state.with_log(self._pods)
-        ):
+        elif launchers and state.has_ended(launchers[-1]):
+            text = "ended"
+        elif launchers and state.has_started(launchers[-1]):
             text = "running"
         else:
             text = "pending: " + state.waiting(self._job, self._pods, self._warnings)
