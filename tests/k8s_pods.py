@@ -91,7 +91,7 @@ class Pod:
         """Starts it; see `Pods.start`."""
         self.name = name
         self.namespace = namespace
-        self._log = tempfile.TemporaryFile("w+")
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
             env=env,
@@ -162,7 +162,7 @@ class Pods:
                 whose files it finds in /etc/mpi.
             data: the volume, mounted in /data.
         """
-        self._data = data
+        self.data = data
         os.chown(data, 1000, 1000)
         self._id = f"dm{os.getpid()}x{next(_COUNT)}"
         self._files = Path(tempfile.mkdtemp(prefix="pods-"))
@@ -176,9 +176,10 @@ class Pods:
         )
 
     def __enter__(self) -> Pods:
+        """Makes the keys and the network."""
         keys = self._files / "ssh"
         keys.mkdir()
-        generate = "ssh-keygen -q -t ecdsa -b 521 -m PEM -N".split()
+        generate = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "521", "-m", "PEM", "-N"]
         subprocess.run([*generate, "", "-f", str(keys / "id_rsa")], check=True)
         shutil.copy(keys / "id_rsa.pub", keys / "authorized_keys")
         self._switch = self._add_namespace("switch")
@@ -194,6 +195,7 @@ class Pods:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Kills what runs, and leaves nothing."""
         for pod in self._running:
             pod.kill()
         for namespace in self._namespaces:
@@ -243,7 +245,7 @@ class Pods:
             namespace,
             ["ip", "netns", "exec", namespace, "unshare", "--mount", "--uts", "--ipc"]
             + ["--pid", "--fork", "--kill-child", "--mount-proc"]
-            + [str(word) for word in (*enter, self._data, *command)],
+            + [str(word) for word in (*enter, self.data, *command)],
             {**env, "HOME": "/home/distmnist", "HOSTNAME": name},
         )
         self._running.append(pod)

@@ -427,10 +427,8 @@ def test_leaves_the_job_when_interrupted_without_a_terminal(
     start(server)
     time.sleep(0.5)
     run.interrupt()
-    assert_told(
-        run.end(130)[1],
-        "distmnist goes on; follow it by --logs=distmnist, end it by --delete=distmnist",
-    )
+    ways = "follow it by --logs=distmnist, end it by --delete=distmnist"
+    assert_told(run.end(130)[1], f"distmnist goes on; {ways}")
     assert server.get("mpijobs", NAME)
 
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 from kubernetes import client, config, watch
@@ -31,6 +31,8 @@ _CONNECT = 10  # seconds
 _WATCH = 60  # seconds of one watch; also the silence after which a log is asked again
 _RETRY = 1.0  # seconds between attempts
 _ATTEMPTS = 5  # of what the user waits for
+
+T = TypeVar("T")
 
 _LOST = (urllib3.exceptions.HTTPError, OSError)
 
@@ -354,7 +356,7 @@ class Api:
 
     # Failures.
 
-    def _retried(self, attempt: Callable[[], Any]) -> Any:
+    def _retried(self, attempt: Callable[[], T]) -> T:
         """Returns what an attempt returns, if one of a few succeeds.
 
         Raises:

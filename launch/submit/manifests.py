@@ -44,7 +44,8 @@ def build(*directories: Path) -> list[Object]:
 
 
 def _read(path: Path) -> list[Object]:
-    # YAML's aliases arrive as one object in several places; to edit, each needs its own.
+    # An alias of YAML's arrives as one object in several places, where each is to be
+    # edited by itself.
     return [_unshared(thing) for thing in yaml.safe_load_all(path.read_text())]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -90,8 +91,11 @@ class Options:
         )
         for name in ("cpus_per_worker", "memory_per_worker"):
             value = getattr(self, name)
-            fits = value is None or _QUANTITY.fullmatch(value)
-            check(name, fits, "a quantity of Kubernetes', 500m or 4Gi say")
+            check(
+                name,
+                value is None or _QUANTITY.fullmatch(value),
+                "a quantity of Kubernetes', 500m or 4Gi say",
+            )
         check("timeout", self.timeout is None or self.timeout >= 1, "at least 1 second")
         if not (self.image or self.delete or self.logs):
             raise InputError("flag --image: give the image, REGISTRY/NAME:TAG")
@@ -125,9 +129,8 @@ def parse(argv: Sequence[str]) -> Options:
     if rest[1:]:
         raise InputError(f"argument {rest[1]!r}: flags of the training come after --")
     names = {field.name for field in dataclasses.fields(Options)} - {"training"}
-    options = Options(
-        **{name: values[name].value for name in names}, training=tuple(training)
-    )
+    given: dict[str, Any] = {name: values[name].value for name in names}
+    options = Options(**given, training=tuple(training))
     if not (options.delete or options.logs):
         config.define_flags()
         elastic = ["--elastic"] * options.elastic
@@ -137,7 +140,7 @@ def parse(argv: Sequence[str]) -> Options:
 
 def _define() -> flags.FlagValues:
     """Returns the flags of this program, none of which has been given."""
-    values = flags.FlagValues()
+    values: flags.FlagValues = flags.FlagValues()  # type: ignore[no-untyped-call]
 
     def string(name: str, text: str) -> None:
         default = getattr(Options, name)
