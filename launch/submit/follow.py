@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
+import shutil
 import sys
 import threading
 import time
@@ -57,9 +58,12 @@ class Screen:
             steps: how far it is.
         """
         if self._terminal:
-            self._clear()
-            self._shown = text + steps
-            print(self._shown, end="", file=sys.stderr, flush=True)
+            # A line that wraps could not be taken back.
+            line = (text + steps)[: shutil.get_terminal_size().columns - 1]
+            if line != self._shown:
+                self._clear()
+                self._shown = line
+                print(line, end="", file=sys.stderr, flush=True)
         elif text != self._shown:
             self.tell(text)
             self._shown = text
@@ -169,8 +173,7 @@ class Follower:
             elif kind == "pods":
                 self._pods = update
             else:
-                newest = lambda event: event.get("lastTimestamp") or ""  # noqa: E731
-                self._warnings = sorted(update.values(), key=newest, reverse=True)
+                self._warnings = state.newest_first(update.values())
             self._read_logs()
 
     def _read_logs(self) -> None:
@@ -197,7 +200,6 @@ class Follower:
         threading.Thread(target=read, daemon=True).start()
 
     def _show(self) -> None:
-        assert self._job is not None or self._pods is not None
         if self._job is None:
             return
         launchers = state.with_log(self._pods)
@@ -229,17 +231,12 @@ class Follower:
         """Shows the rest of the log, and tells how the job ended."""
         condition = state.ended(job)
         assert condition is not None
-        self._pods = self._api.pods(state.selector(self._name))
+        # The watches may be behind.
+        pods = self._pods = self._api.pods(state.selector(self._name))
+        logs = {pod["metadata"]["name"] for pod in pods.values() if _has_log(pod)}
         end = time.monotonic() + _LAST_LINES
         self._read_logs()
-        while time.monotonic() < end and not (
-            all(self._logs.values())
-            and all(
-                pod["metadata"]["name"] in self._logs
-                for pod in state.with_log(self._pods)
-                if state.has_started(pod)
-            )
-        ):
+        while time.monotonic() < end and not all(map(self._logs.get, logs)):
             self._update(0.1)
             self._read_logs()
         if condition["type"] != "Failed":
@@ -248,7 +245,7 @@ class Follower:
         if condition.get("reason") == "DeadlineExceeded":
             self._screen.tell(f"{self._name}: out of time{self._steps}")
             return OUT_OF_TIME
-        pod, reason = state.failure(self._pods)
+        pod, reason = state.failure(pods)
         if pod is not None and state.is_worker(pod):
             name = pod["metadata"]["name"]
             for line in self._api.tail(name, "worker", _TAIL):
@@ -256,7 +253,11 @@ class Follower:
         self._screen.tell(
             f"{self._name}: failed: {reason or condition.get('message', '')}"
         )
-        return state.exit_status(self._pods) or 1
+        return state.exit_status(pods) or 1
+
+
+def _has_log(pod: Object) -> bool:
+    return not state.is_worker(pod) and state.has_started(pod)
 
 
 def _last_step(job: Object) -> int | None:

@@ -24,6 +24,7 @@ cluster; 124 out of time; 130 interrupted.
 """
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")
 
 
@@ -76,10 +77,14 @@ class Options:
                 value = getattr(self, name)
                 raise InputError(f"flag --{name}={value}: must be {rule}")
 
-        for name in ("name", "namespace", "queue", "pvc", "delete", "logs"):
-            value = getattr(self, name)
-            fits = value is None or (_NAME.fullmatch(value) and len(value) <= 63)
-            check(name, fits, "small letters, digits and dashes, from a letter on")
+        for names, pattern, rule in (
+            # Of a job, whose workers have a Service of its name.
+            (("name", "delete", "logs"), _NAME, "small letters, digits and dashes"),
+            (("namespace", "queue", "pvc"), _SUBDOMAIN, "a name of Kubernetes'"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                check(name, value is None or pattern.fullmatch(value), rule)
         # Pods are called NAME-launcher-xxxxx and NAME-worker-N, in 63 characters.
         check("name", len(self.name) <= 47, "at most 47 characters")
         check("workers", self.workers >= 1, "at least 1")

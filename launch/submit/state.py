@@ -75,6 +75,15 @@ def ready(pods: Pods) -> int:
     )
 
 
+def newest_first(events: Iterable[Object]) -> list[Object]:
+    """Returns events by when they happened last."""
+
+    def when(event: Object) -> str:
+        return event.get("lastTimestamp") or event.get("eventTime") or ""
+
+    return sorted(events, key=when, reverse=True)
+
+
 def waiting(job: Object, pods: Pods, warnings: Iterable[Object]) -> str:
     """Returns what a job that does not run yet waits for."""
     if any(
