@@ -59,8 +59,7 @@ class FakeApiServer:
     def __enter__(self) -> FakeApiServer:
         """Begins to answer."""
         handler = type("Handler", (_Handler,), {"api": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
@@ -144,6 +143,13 @@ def status(code: int, message: str, name: str | None = "distmnist") -> Object:
     details = {"name": name} if name else {}
     about = {"reason": f"Reason{code}", "message": message, "details": details}
     return {"kind": "Status", "code": code, **about}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Says nothing: a client may leave in the middle of an answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -121,7 +121,7 @@ def test_options_are_filled_in() -> None:
     launcher, worker = manifests.templates(job)
     command = " ".join(launcher["spec"]["containers"][0]["command"])
     assert "--at-least 3 " in command
-    assert "--min-np 6 --max-np 18 " in command
+    assert " -np 6 --min-np 6 --max-np 18 " in command
     assert "--slots-per-host 2 " in command
     assert job["spec"]["slotsPerWorker"] == 2
     assert job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"] == 9

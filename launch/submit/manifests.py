@@ -116,6 +116,7 @@ def _fill_in(job: Object, options: Options) -> None:
     if options.elastic:
         for word, value in (
             ("--at-least", options.min_workers),
+            ("-np", options.min_workers * options.slots),
             ("--min-np", options.min_workers * options.slots),
             ("--max-np", options.workers * options.slots),
             ("--slots-per-host", options.slots),
