@@ -208,6 +208,12 @@ class Pods:
         self._namespaces.append(namespace)
         return namespace
 
+    def add_file(self, host: str, name: str, text: str) -> None:
+        """Gives a pod a file in /etc/mpi, which may be executed."""
+        path = self._hosts[host] / name
+        path.write_text(text)
+        path.chmod(0o555)
+
     def start(
         self,
         name: str,

@@ -17,6 +17,7 @@ from tests.k8s_pods import Pod, Pods
 
 pytestmark = [
     pytest.mark.ranks,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(k8s_pods.missing()), reason=k8s_pods.missing()),
 ]
 
@@ -161,3 +162,22 @@ def test_waiting_for_workers_ends_in_time(pods: Pods) -> None:
     launcher = pods.start(LAUNCHER, command, LAUNCHER_ENV)
     assert launcher.wait(60) == 0
     assert launcher.log == "go\n"
+
+
+def test_elastic_launcher_begins_with_the_workers_that_answer(pods: Pods) -> None:
+    script = "#!/bin/sh\n" + "".join(
+        f"echo {worker}.{JOB}-worker.default.svc\n" for worker in WORKERS
+    )
+    pods.add_file(LAUNCHER, "discover_hosts.sh", script)
+    options = Options(image="distmnist:cpu", name=JOB, elastic=True)
+    job = manifests.render(options)[-1]
+    launcher, worker = (
+        template["spec"]["containers"][0] for template in manifests.templates(job)
+    )
+    # In the place of the training, what it begins with.
+    command = launcher["command"][: launcher["command"].index("python")]
+    begin = "import horovod.tensorflow as hvd; hvd.init(); print('size', hvd.size())"
+    pods.start(WORKERS[1], worker["command"], IMAGE_ENV)  # the first is not there
+    pod = pods.start(LAUNCHER, [*command, "python", "-c", begin], LAUNCHER_ENV)
+    assert pod.wait(90) == 0, pod.log
+    assert "[0]<stdout>:size 1\n" in pod.log
