@@ -14,7 +14,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from launch.submit import manifests
+from distmnist.config import Config
+from launch.submit import manifests, options
 from launch.submit.manifests import K8S, Object
 from launch.submit.options import Options
 from tests.launching import ROOT, run
@@ -187,6 +188,9 @@ def test_pods_meet_the_restricted_standard_and_have_the_labels() -> None:
         assert pod["securityContext"]["runAsUser"] == 1000
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False
+        if overlay != "tensorboard":
+            grace = pod["terminationGracePeriodSeconds"]
+            assert Config().grace_seconds <= options._MOST_GRACE <= grace - 5
         volumes = pod.get("volumes", ())
         assert all(
             volume.keys() & {"persistentVolumeClaim", "emptyDir"} for volume in volumes

@@ -117,10 +117,11 @@ def test_ends_when_a_worker_is_lost_and_goes_on_from_the_checkpoint(pods: Pods) 
     assert "Continuing from checkpoint /data/logs/rehearsal/model.ckpt-" in launcher.log
     assert "Step 20:" not in launcher.log
 
-    # The launcher's pod is stopped: the ranks are told, and all end.
+    # The launcher's pod is stopped: all ranks save, and end.
     assert workers[1].exec(RANKS).returncode == 0
     launcher.exec(container("Launcher")["lifecycle"]["preStop"]["exec"]["command"])
     assert launcher.wait(20) == 143
+    assert "stopped by SIGTERM at step" in launcher.log
     assert [worker.exec(RANKS).returncode for worker in workers] == [1, 1]
 
 
@@ -135,6 +136,7 @@ def test_ends_when_a_worker_is_stopped_or_its_machine_vanishes(pods: Pods) -> No
     )
     assert stopped.returncode == 0
     assert launcher.wait(20) == 143
+    assert "stopped by SIGTERM at step" in launcher.log
     workers[0].stop()
     assert workers[0].wait(10) == 0
 

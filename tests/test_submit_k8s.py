@@ -471,6 +471,7 @@ def test_asks_when_interrupted_at_a_terminal(
         (["--image=x", "--name=My_Job"], "flag --name=My_Job: must be small letters"),
         (["--image=x", "--memory_per_worker=lots"], "must be a quantity"),
         (["--image=x", "--", "--max_steps=-1"], "flag --max_steps=-1: must be at"),
+        (["--image=x", "--", "--grace_seconds=60"], "must be at most 25"),
         (["--image=x", "--", "--max_stepz=1"], "Unknown command line flag 'max_stepz'"),
         (["--image=x", "--max_steps=1"], "flags of the training come after --"),
         (["--image=x", "elastic"], "flags of the training come after --"),

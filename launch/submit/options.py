@@ -27,6 +27,8 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?")
 
+_MOST_GRACE = 25  # terminationGracePeriodSeconds in k8s/, and some to end in
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -139,7 +141,12 @@ def parse(argv: Sequence[str]) -> Options:
     if not (options.delete or options.logs):
         config.define_flags()
         elastic = ["--elastic"] * options.elastic
-        config.parse(["distmnist.train", *elastic, *training])
+        settings = config.parse(["distmnist.train", *elastic, *training])
+        if settings.grace_seconds > _MOST_GRACE:
+            raise InputError(
+                f"flag --grace_seconds={settings.grace_seconds}: must be at most "
+                f"{_MOST_GRACE}, as pods that are stopped are killed after 30 seconds"
+            )
     return options
 
 
