@@ -166,20 +166,20 @@ def test_waiting_for_workers_ends_in_time(pods: Pods) -> None:
     assert launcher.log == "go\n"
 
 
-def test_elastic_launcher_begins_with_the_workers_that_answer(pods: Pods) -> None:
+def test_elastic_job_begins_with_one_worker_and_takes_on_another(pods: Pods) -> None:
     script = "#!/bin/sh\n" + "".join(
         f"echo {worker}.{JOB}-worker.default.svc\n" for worker in WORKERS
     )
     pods.add_file(LAUNCHER, "discover_hosts.sh", script)
-    options = Options(image="distmnist:cpu", name=JOB, elastic=True)
+    flags = ("--dataset=fake", "--max_steps=1000000", "--log_every=20")
+    options = Options(image="distmnist:cpu", name=JOB, elastic=True, training=flags)
     job = manifests.render(options)[-1]
     launcher, worker = (
         template["spec"]["containers"][0] for template in manifests.templates(job)
     )
-    # In the place of the training, what it begins with.
-    command = launcher["command"][: launcher["command"].index("python")]
-    begin = "import horovod.tensorflow as hvd; hvd.init(); print('size', hvd.size())"
     pods.start(WORKERS[1], worker["command"], IMAGE_ENV)  # the first is not there
-    pod = pods.start(LAUNCHER, [*command, "python", "-c", begin], LAUNCHER_ENV)
-    assert pod.wait(90) == 0, pod.log
-    assert "[0]<stdout>:size 1\n" in pod.log
+    pod = pods.start(LAUNCHER, launcher["command"], LAUNCHER_ENV)
+    wait_for(lambda: "[0]<stdout>:Step 40:" in pod.log, pod, 90)
+    pods.start(WORKERS[0], worker["command"], IMAGE_ENV)
+    metrics = pods.data / "logs" / JOB / "metrics.jsonl"
+    wait_for(lambda: '"size": 2' in metrics.read_text(), pod, 90)

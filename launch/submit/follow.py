@@ -262,10 +262,9 @@ def _has_log(pod: Object) -> bool:
 
 def _last_step(job: Object) -> int | None:
     """Returns the step that a job trains to, if its flags say so."""
-    flags = [flag for flag in manifests.training_flags(job) if flag != "--elastic"]
     try:
         config.define_flags()
-        settings = config.parse(["distmnist.train", *flags])
+        settings = config.parse(["distmnist.train", *manifests.training_flags(job)])
     except InputError:  # submitted by another version
         return None
     return None if settings.num_epochs else settings.max_steps
