@@ -224,5 +224,5 @@ def test_the_image_has_what_the_manifests_name() -> None:
         assert f"Port {ports[0]['containerPort']}\n" in (K8S / config).read_text()
     for word in job["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"][
         "containers"
-    ][0]["command"][:2]:
+    ][0]["command"][:3]:
         assert (ROOT / Path(word).relative_to("/opt/distmnist")).exists(), word

@@ -119,7 +119,7 @@ def test_ends_when_a_worker_is_lost_and_goes_on_from_the_checkpoint(pods: Pods) 
 
     # The launcher's pod is stopped: all ranks save, and end.
     assert workers[1].exec(RANKS).returncode == 0
-    launcher.exec(container("Launcher")["lifecycle"]["preStop"]["exec"]["command"])
+    launcher.stop()
     assert launcher.wait(20) == 143
     assert "stopped by SIGTERM at step" in launcher.log
     assert [worker.exec(RANKS).returncode for worker in workers] == [1, 1]
