@@ -102,7 +102,7 @@ def settings() -> str:
         "inter-op threads": threads.get_inter_op_parallelism_threads(),
         "cores": len(os.sched_getaffinity(0)),
         "Horovod's cycle (ms)": os.environ.get("HOROVOD_CYCLE_TIME"),
-        "MPI yields": os.environ.get("OMPI_MCA_mpi_yield_when_idle") == "1",
+        "MPI yields": dict(os.environ).get("OMPI_MCA_mpi_yield_when_idle") == "1",
     }
     return ", ".join(f"{name} {value}" for name, value in chosen.items())
 
