@@ -14,6 +14,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+_YIELD = "OMPI_MCA_mpi_yield_when_idle"
+
 
 def cores() -> int:
     """Returns the number of CPU cores that this process may use."""
@@ -48,7 +50,7 @@ def prepare_environment(
         return
     # Every core has a rank or more.  Open MPI spins while it waits, and so takes
     # the time of the rank that it waits for: 20 times slower steps.
-    environment("OMPI_MCA_mpi_yield_when_idle", "1")
+    environment(_YIELD, "1")
     # A rank's threads take turns, and so need one core; left to the kernel, they
     # wander, and now and then two ranks share a core while another idles.
     if cores() == os.cpu_count() and not elastic:  # else somebody has chosen already
@@ -102,7 +104,7 @@ def settings() -> str:
         "inter-op threads": threads.get_inter_op_parallelism_threads(),
         "cores": len(os.sched_getaffinity(0)),
         "Horovod's cycle (ms)": os.environ.get("HOROVOD_CYCLE_TIME"),
-        "MPI yields": dict(os.environ).get("OMPI_MCA_mpi_yield_when_idle") == "1",
+        "MPI yields": os.environ.get(_YIELD) == "1",
     }
     return ", ".join(f"{name} {value}" for name, value in chosen.items())
 
