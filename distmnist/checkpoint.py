@@ -432,6 +432,8 @@ def _check_same_run(
 ) -> None:
     """Raises InputError if a checkpoint's metadata are of another run."""
     for kind, name, shown in (
+        ("config", "model", "--model"),
+        ("config", "momentum", "--momentum"),
         ("config", "hidden1", "--hidden1"),
         ("config", "hidden2", "--hidden2"),
         ("config", "seed", "--seed"),

@@ -26,7 +26,7 @@ class Evaluator:
     def __init__(
         self,
         splits: Mapping[str, Split],
-        parameters: model.Parameters,
+        network: model.Network,
         cluster: Cluster,
         writer: Writer,
     ):
@@ -34,14 +34,21 @@ class Evaluator:
 
         Args:
             splits: the whole splits, by name, as tensors.
-            parameters: variables of the network.
+            network: what is evaluated.
             cluster: each of its ranks counts a share of every split.
             writer: is told of the results.
         """
         self._splits = splits
-        self._parameters = parameters
+        self._network = network
         self._cluster = cluster
         self._writer = writer
+        # One graph for splits of any size.
+        position = tf.TensorSpec([], tf.int32)
+        images = tf.TensorSpec([None, model.IMAGE_PIXELS], tf.uint8)
+        labels = tf.TensorSpec([None], tf.int32)
+        self._count = tf.function(self._count_correct).get_concrete_function(
+            images, labels, position, position
+        )
         self.results: dict[str, Precision] = {}
 
     def __call__(self, progress: Progress) -> None:
@@ -56,26 +63,20 @@ class Evaluator:
         for images, labels in self._splits.values():
             share = sampling.share(len(labels), rank, size)
             start, stop = tf.constant(share.start), tf.constant(share.stop)
-            counts.append(_count_correct(images, labels, start, stop, self._parameters))
+            counts.append(self._count(images, labels, start, stop))
         totals = self._cluster.sum(tf.stack(counts)).numpy().tolist()
         return {
             name: Precision(len(split.labels), total)
             for (name, split), total in zip(self._splits.items(), totals)
         }
 
-
-@tf.function(reduce_retracing=True)
-def _count_correct(
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    start: tf.Tensor,
-    stop: tf.Tensor,
-    parameters: model.Parameters,
-) -> tf.Tensor:
-    """Counts the correct examples in [start, stop), the last chunk being short."""
-    correct = 0
-    for first in tf.range(start, stop, _CHUNK):
-        chunk = slice(first, tf.minimum(first + _CHUNK, stop))
-        logits = model.inference(model.scale_pixels(images[chunk]), parameters)
-        correct += model.evaluation(logits, labels[chunk])
-    return correct
+    def _count_correct(
+        self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+    ) -> tf.Tensor:
+        """Counts the correct examples in [start, stop), the last chunk being short."""
+        correct = 0
+        for first in tf.range(start, stop, _CHUNK):
+            chunk = slice(first, tf.minimum(first + _CHUNK, stop))
+            logits = self._network(model.scale_pixels(images[chunk]))
+            correct += model.evaluation(logits, labels[chunk])
+        return correct

@@ -89,13 +89,14 @@ def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> No
     # Imported only now, because it takes seconds to load, and a wrong flag is told at
     # once.
     runtime.import_tensorflow()
-    from distmnist import model
+    from distmnist import networks
 
+    network = workers.together(lambda: networks.find(settings.model))
     runtime.configure_tensorflow(
         workers.local_rank,
         workers.local_size,
         workers.size,
-        model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
+        network.step_flops(settings),
     )
 
 
