@@ -187,7 +187,11 @@ class Saver:
         if self._cluster.rank == 0 and validation.num_correct > self._best:
             self._best = validation.num_correct
             directory = os.path.join(self._config.log_dir, BEST)
-            self._begin(directory, progress, {"validation": validation._asdict()}, 1)
+            counts = {
+                "num_examples": validation.num_examples,
+                "num_correct": validation.num_correct,
+            }
+            self._begin(directory, progress, {"validation": counts}, 1)
 
     def wait(self) -> None:
         """Waits until all is written.

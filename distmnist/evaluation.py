@@ -1,4 +1,4 @@
-"""Precision @ 1 of a split: counted on all ranks, summed once."""
+"""Precision @ 1 of a split, class by class: counted on all ranks, summed once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from distmnist import model, sampling
 from distmnist.cluster import Cluster
 from distmnist.datasets import Split
+from distmnist.idx import NUM_CLASSES
 from distmnist.periodic import Progress
 from distmnist.summaries import Precision, Writer
 
@@ -46,7 +47,7 @@ class Evaluator:
         position = tf.TensorSpec([], tf.int32)
         images = tf.TensorSpec([None, model.IMAGE_PIXELS], tf.uint8)
         labels = tf.TensorSpec([None], tf.int32)
-        self._count = tf.function(self._count_correct).get_concrete_function(
+        self._count = tf.function(self._count_share).get_concrete_function(
             images, labels, position, position
         )
         self.results: dict[str, Precision] = {}
@@ -64,19 +65,27 @@ class Evaluator:
             share = sampling.share(len(labels), rank, size)
             start, stop = tf.constant(share.start), tf.constant(share.stop)
             counts.append(self._count(images, labels, start, stop))
-        totals = self._cluster.sum(tf.stack(counts)).numpy().tolist()
+        totals = self._cluster.sum(tf.stack(counts)).numpy()
         return {
-            name: Precision(len(split.labels), total)
+            name: Precision(
+                len(split.labels), int(total[0]), total[1:].reshape(NUM_CLASSES, -1)
+            )
             for (name, split), total in zip(self._splits.items(), totals)
         }
 
-    def _count_correct(
+    def _count_share(
         self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
     ) -> tf.Tensor:
-        """Counts the correct examples in [start, stop), the last chunk being short."""
-        correct = 0
+        """Counts in the examples in [start, stop), the last chunk being short.
+
+        Returns:
+            int32 [101]: how many are correct, and the confusion matrix, row by row.
+        """
+        counts = tf.zeros(1 + NUM_CLASSES**2, tf.int32)
         for first in tf.range(start, stop, _CHUNK):
             chunk = slice(first, tf.minimum(first + _CHUNK, stop))
             logits = self._network(model.scale_pixels(images[chunk]))
-            correct += model.evaluation(logits, labels[chunk])
-        return correct
+            correct = model.evaluation(logits, labels[chunk])
+            matrix = model.confusion(logits, labels[chunk])
+            counts += tf.concat([[correct], tf.reshape(matrix, [-1])], axis=0)
+        return counts

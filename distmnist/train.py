@@ -8,12 +8,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
-from logging import WARNING
 from typing import TYPE_CHECKING
 
-from absl import flags, logging
+from absl import flags
 
-from distmnist import cluster, config, runtime
+from distmnist import cluster, config, program, runtime
 from distmnist.errors import UserError
 from distmnist.stopping import Signals
 
@@ -31,7 +30,7 @@ def main() -> None:
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
-        _set_up_logging(workers.rank)
+        program.set_up_logging(workers.rank)
         if wrong:
             # Whether all ranks have it or one, all are told together.
             workers.together(lambda: _raise(wrong))
@@ -91,22 +90,17 @@ def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> No
     runtime.import_tensorflow()
     from distmnist import networks
 
-    network = workers.together(lambda: networks.find(settings.model))
+    try:
+        network = networks.find(settings.model)
+    except UserError as error:
+        wrong = error
+        workers.together(lambda: _raise(wrong))
+        raise
     runtime.configure_tensorflow(
         workers.local_rank,
         workers.local_size,
         workers.size,
         network.step_flops(settings),
-    )
-
-
-def _set_up_logging(rank: int) -> None:
-    """Lets rank 0 tell what it does, and the others nothing but errors."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO if rank == 0 else logging.ERROR)
-    # Of the libraries that log here too, only warnings are of interest.
-    logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= WARNING or __package__ in record.pathname
     )
 
 

@@ -21,6 +21,7 @@ from distmnist.periodic import Progress
 from distmnist.summaries import Precision
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
+CONFUSION = np.zeros((10, 10), np.int64)
 DATASET = datasets.load("fake", "", (20, 10, 10), 0)
 
 
@@ -94,7 +95,7 @@ def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     with save:
         save.restore()
         for step, correct in ((1, 5), (2, 7), (3, 6), (4, 7)):
-            save.save_best(Progress(step, step), Precision(10, correct))
+            save.save_best(Progress(step, step), Precision(10, correct, CONFUSION))
             save.save(Progress(step, step))
     assert names(tmp_path) == {"model.ckpt-3", "model.ckpt-4"}
     assert names(tmp_path / "best") == {"model.ckpt-2"}
@@ -102,7 +103,7 @@ def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     save, _ = saver(small(tmp_path))
     with save:
         save.restore()
-        save.save_best(Progress(5, 5), Precision(10, 7))
+        save.save_best(Progress(5, 5), Precision(10, 7, CONFUSION))
     assert names(tmp_path / "best") == {"model.ckpt-2"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 
@@ -71,6 +72,7 @@ def test_threads_follow_the_work(
 ) -> None:
     flops = model.Mlp.step_flops(Config(batch_size=batch_size))
     assert runtime.intra_op_threads(cores, local_size, flops) == expected
+    assert runtime.intra_op_threads(cores, 1, math.inf) == cores
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
