@@ -39,7 +39,9 @@ def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
         workers.fail(error)
     except KeyboardInterrupt:
         workers.abort(130)
-    except Exception:
+    except Exception as error:
+        if explained := workers.explain(error):
+            workers.fail(explained)
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
         workers.abort(1)
