@@ -43,7 +43,7 @@ def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
     sgd, slots = optimizer.create(
         config,
         cluster,
-        lambda: optimizer.learning_rate(config, 1, step),
+        lambda: optimizer.learning_rate(config, cluster.size, step),
         {"weight": weight},
     )
     assert slots == {}
