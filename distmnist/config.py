@@ -38,6 +38,8 @@ class Config:
     batch_size: int = 100
     max_steps: int = 2000
     num_epochs: float | None = None
+    momentum: float = 0.0
+    model: str = "mlp"
     hidden1: int = 128
     hidden2: int = 32
     seed: int = 126  # a good one: see "Precision" in README.md
@@ -82,6 +84,8 @@ class Config:
 
         rate, epochs = self.learning_rate, self.num_epochs
         check("learning_rate", 0 < rate < math.inf, "a positive number")
+        check("momentum", 0 <= self.momentum < 1, "in [0, 1)")
+        check("model", bool(self.model), "the name of a network")
         check("lr_scaling", self.lr_scaling in LR_SCALINGS, f"one of {LR_SCALINGS}")
         for name in (
             "batch_size",
@@ -156,8 +160,19 @@ def define_flags() -> None:
         "Passes over the training split, at any number of workers; replaces "
         "--max_steps. The last step is a full one, and may begin another pass.",
     )
-    flags.DEFINE_integer("hidden1", default.hidden1, "Units of hidden layer 1.")
-    flags.DEFINE_integer("hidden2", default.hidden2, "Units of hidden layer 2.")
+    flags.DEFINE_float("momentum", default.momentum, "Of SGD, in [0, 1); 0: plain SGD.")
+    flags.DEFINE_string(
+        "model",
+        default.model,
+        "The network: mlp (the tutorial's), cnn (convolutional), or your own as "
+        "package.module:Class; see README.md.",
+    )
+    flags.DEFINE_integer(
+        "hidden1", default.hidden1, "Units of hidden layer 1 of the mlp."
+    )
+    flags.DEFINE_integer(
+        "hidden2", default.hidden2, "Units of hidden layer 2 of the mlp."
+    )
     flags.DEFINE_integer(
         "seed", default.seed, "Seed of the initial weights and of the data order."
     )

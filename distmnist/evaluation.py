@@ -1,4 +1,4 @@
-"""Precision @ 1 of a split: counted on all ranks, summed once."""
+"""Precision @ 1 of a split, class by class: counted on all ranks, summed once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from distmnist import model, sampling
 from distmnist.cluster import Cluster
 from distmnist.datasets import Split
+from distmnist.idx import NUM_CLASSES
 from distmnist.periodic import Progress
 from distmnist.summaries import Precision, Writer
 
@@ -26,7 +27,7 @@ class Evaluator:
     def __init__(
         self,
         splits: Mapping[str, Split],
-        parameters: model.Parameters,
+        network: model.Network,
         cluster: Cluster,
         writer: Writer,
     ):
@@ -34,14 +35,21 @@ class Evaluator:
 
         Args:
             splits: the whole splits, by name, as tensors.
-            parameters: variables of the network.
+            network: what is evaluated.
             cluster: each of its ranks counts a share of every split.
             writer: is told of the results.
         """
         self._splits = splits
-        self._parameters = parameters
+        self._network = network
         self._cluster = cluster
         self._writer = writer
+        # One graph for splits of any size.
+        position = tf.TensorSpec([], tf.int32)
+        images = tf.TensorSpec([None, model.IMAGE_PIXELS], tf.uint8)
+        labels = tf.TensorSpec([None], tf.int32)
+        self._count = tf.function(self._count_share).get_concrete_function(
+            images, labels, position, position
+        )
         self.results: dict[str, Precision] = {}
 
     def __call__(self, progress: Progress) -> None:
@@ -56,26 +64,28 @@ class Evaluator:
         for images, labels in self._splits.values():
             share = sampling.share(len(labels), rank, size)
             start, stop = tf.constant(share.start), tf.constant(share.stop)
-            counts.append(_count_correct(images, labels, start, stop, self._parameters))
-        totals = self._cluster.sum(tf.stack(counts)).numpy().tolist()
+            counts.append(self._count(images, labels, start, stop))
+        totals = self._cluster.sum(tf.stack(counts)).numpy()
         return {
-            name: Precision(len(split.labels), total)
+            name: Precision(
+                len(split.labels), int(total[0]), total[1:].reshape(NUM_CLASSES, -1)
+            )
             for (name, split), total in zip(self._splits.items(), totals)
         }
 
+    def _count_share(
+        self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+    ) -> tf.Tensor:
+        """Counts in the examples in [start, stop), the last chunk being short.
 
-@tf.function(reduce_retracing=True)
-def _count_correct(
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    start: tf.Tensor,
-    stop: tf.Tensor,
-    parameters: model.Parameters,
-) -> tf.Tensor:
-    """Counts the correct examples in [start, stop), the last chunk being short."""
-    correct = 0
-    for first in tf.range(start, stop, _CHUNK):
-        chunk = slice(first, tf.minimum(first + _CHUNK, stop))
-        logits = model.inference(model.scale_pixels(images[chunk]), parameters)
-        correct += model.evaluation(logits, labels[chunk])
-    return correct
+        Returns:
+            int32 [101]: how many are correct, and the confusion matrix, row by row.
+        """
+        counts = tf.zeros(1 + NUM_CLASSES**2, tf.int32)
+        for first in tf.range(start, stop, _CHUNK):
+            chunk = slice(first, tf.minimum(first + _CHUNK, stop))
+            logits = self._network(model.scale_pixels(images[chunk]))
+            correct = model.evaluation(logits, labels[chunk])
+            matrix = model.confusion(logits, labels[chunk])
+            counts += tf.concat([[correct], tf.reshape(matrix, [-1])], axis=0)
+        return counts

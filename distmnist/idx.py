@@ -26,6 +26,15 @@ _CHUNK = 1 << 20  # bytes
 _REPLACE = "replace the file, or delete it to have MNIST's downloaded"
 
 
+def is_images(path: Path) -> bool:
+    """Tells whether a file claims to be one of images; False if it can't be read."""
+    try:
+        with _open(path) as stream:
+            return stream.read(4) == _magic((IMAGE_SIZE, IMAGE_SIZE))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
 def read_images(path: Path) -> tuple[NDArray[np.uint8], str]:
     """Reads a file of grey images, gzipped if its name ends in .gz.
 
@@ -100,9 +109,14 @@ def _open(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
+def _magic(item: tuple[int, ...]) -> bytes:
+    """Returns what a file of items of the given shape begins with."""
+    return bytes([0, 0, 8, 1 + len(item)])
+
+
 def _parse_header(path: Path, header: bytes, item: tuple[int, ...]) -> int:
     """Returns the number of items, which must be of the given shape."""
-    magic = bytes([0, 0, 8, 1 + len(item)])
+    magic = _magic(item)
     if not header:
         raise InputError(f"{path} is empty; {_REPLACE}")
     if not header.startswith(magic):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.compat.v1 import train as v1
 
 from distmnist.cluster import Cluster
 from distmnist.config import Config
@@ -44,15 +45,16 @@ def learning_rate(
     return ramp.rate + (final - ramp.rate) * tf.minimum(fraction, 1.0)
 
 
-class _FlatSgd(tf.compat.v1.train.GradientDescentOptimizer):  # type: ignore[misc]
-    """SGD whose gradients are one vector, between their computation and their use.
+class _Flat:
+    """Makes the gradients one vector, between their computation and their use.
 
     Horovod sends one tensor as it lies in memory; several it copies together first,
     and apart again, on a thread that competes with those that compute.
     """
 
     def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
-        gradients, self._variables = zip(*super().compute_gradients(*args, **kwargs))
+        pairs = super().compute_gradients(*args, **kwargs)  # type: ignore[misc]
+        gradients, self._variables = zip(*pairs)
         flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
         return [(flat, self._variables[0])]  # the variable lends its name only
 
@@ -63,38 +65,63 @@ class _FlatSgd(tf.compat.v1.train.GradientDescentOptimizer):  # type: ignore[mis
         parts = tf.split(flat, [v.shape.num_elements() for v in self._variables])
         gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, self._variables)]
         pairs = zip(gradients, self._variables)
-        return super().apply_gradients(pairs, *args, **kwargs)
+        apply = super().apply_gradients  # type: ignore[misc]
+        return apply(pairs, *args, **kwargs)
 
 
-def create(config: Config, cluster: Cluster, rate: Callable[[], tf.Tensor]) -> Any:
-    """Creates the optimizer: plain SGD on gradients averaged over all ranks.
+class _FlatSgd(_Flat, v1.GradientDescentOptimizer):  # type: ignore[misc]
+    pass
+
+
+class _FlatMomentum(_Flat, v1.MomentumOptimizer):  # type: ignore[misc]
+    pass
+
+
+def create(
+    config: Config,
+    cluster: Cluster,
+    rate: Callable[[], tf.Tensor],
+    variables: Mapping[str, tf.Variable],
+) -> tuple[Any, dict[str, tf.Variable]]:
+    """Creates the optimizer: SGD on gradients averaged over all ranks.
 
     Args:
         config: of the run.
         cluster: averages the gradients.
         rate: gives the learning rate of a step.
+        variables: what it will train, by name.
 
     Returns:
-        An optimizer with the interface of `tf.compat.v1.train.Optimizer`.
+        An optimizer with the interface of `tf.compat.v1.train.Optimizer`, and its own
+        variables by name: the momentum of each that it trains, if it has any.
     """
     # Horovod wraps this optimizer.  Its wrapper of Keras optimizers is older
     # than Keras 3, which comes with TensorFlow 2.18, and averages nothing there.
     # Adasum compares the gradients of each variable, so those must stay apart.
     flat = cluster.size > 1 and not config.use_adasum
-    plain = tf.compat.v1.train.GradientDescentOptimizer
-    sgd = (_FlatSgd if flat else plain)(rate)
+    if config.momentum:
+        sgd = (_FlatMomentum if flat else v1.MomentumOptimizer)(rate, config.momentum)
+    else:
+        sgd = (_FlatSgd if flat else v1.GradientDescentOptimizer)(rate)
+    # Else the first step would, when a checkpoint has long been restored.
+    sgd._create_slots(list(variables.values()))
+    slots = {
+        f"{slot}/{name}": sgd.get_slot(variable, slot)
+        for slot in sgd.get_slot_names()
+        for name, variable in variables.items()
+    }
     distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
     # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
     # takes two seconds.
     distributed.minimize = tf.autograph.experimental.do_not_convert(
         distributed.minimize
     )
-    return distributed
+    return distributed, slots
 
 
 def accumulated_loss(
     loss_of: Callable[[tf.Tensor], tf.Tensor],
-    batches: tf.Tensor,
+    passes: int,
     variables: Sequence[tf.Variable],
 ) -> tf.Tensor:
     """Returns the mean loss of several batches, at the memory of one.
@@ -103,8 +130,8 @@ def accumulated_loss(
     difference to the loss of all in one is that of rounding.
 
     Args:
-        loss_of: gives the loss of one batch.
-        batches: [passes, ...]; the batches.
+        loss_of: gives the loss of one batch, at its index, int64 scalar.
+        passes: number of batches.
         variables: what the loss depends on.
     """
 
@@ -112,12 +139,11 @@ def accumulated_loss(
     def mean_loss() -> tuple[tf.Tensor, Callable[..., Any]]:
         total = tf.constant(0.0)
         sums = [tf.zeros_like(variable) for variable in variables]
-        for batch in batches:
+        for index in tf.range(tf.constant(passes, tf.int64)):
             with tf.GradientTape() as tape:
-                loss = loss_of(batch)
+                loss = loss_of(index)
             total += loss
             sums = [s + g for s, g in zip(sums, tape.gradient(loss, variables))]
-        passes = tf.cast(tf.shape(batches)[0], tf.float32)
         means = {v.ref(): s / passes for v, s in zip(variables, sums)}
 
         def gradients(dy: tf.Tensor, variables: Sequence[tf.Variable]) -> Any:

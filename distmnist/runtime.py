@@ -121,7 +121,7 @@ def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
         local_size: number of ranks that share them.
         step_flops: floating-point operations of one step.
     """
-    return max(1, min(cores // local_size, int(step_flops / 1e8)))
+    return max(1, int(min(cores // local_size, step_flops / 1e8)))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
 
 from distmnist import optimizer
@@ -40,15 +42,28 @@ class Precision(NamedTuple):
     Attributes:
         num_examples: size of the split.
         num_correct: how many have their label as the highest logit.
+        confusion: int64 [10, 10]: how many of each label (row) were taken for each
+            class (column).  What has no finite logits is in none.
     """
 
     num_examples: int
     num_correct: int
+    confusion: NDArray[np.int64]
 
     @property
     def value(self) -> float:
         """Fraction of correct examples, in [0, 1]."""
         return self.num_correct / self.num_examples
+
+    @property
+    def of_class(self) -> NDArray[np.float64]:
+        """Of what was taken for each class, the fraction that is; nan if nothing."""
+        return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=0))
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Of each class, the fraction that was found; nan if there is none."""
+        return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
 
 class TrainMetrics(NamedTuple):
@@ -92,14 +107,16 @@ class Writer:
         """Brings all to the disk."""
 
 
-class _Console(Writer):
+class Console(Writer):
     """Standard output, in the tutorial's words."""
 
     def train(self, metrics: TrainMetrics) -> None:
+        """Prints the line of a step."""
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
         _print(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)")
 
     def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
+        """Prints the lines of each split."""
         for split, result in results.items():
             _print(
                 f"{_TITLES[split]}\n"
@@ -238,7 +255,7 @@ def create(config: Config, cluster: Cluster) -> Writer:
     return _All(
         log_dir,
         (
-            _Console,
+            Console,
             lambda: _JsonLines(Path(log_dir, METRICS_FILE), cluster.size),
             lambda: _TensorBoard(log_dir, config, cluster.size),
         ),
@@ -288,3 +305,9 @@ class StepLog:
                 epoch=progress.consumed / self._num_examples,
             )
         )
+
+
+def _fractions(
+    part: NDArray[np.int64], whole: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
-from logging import WARNING
 from typing import TYPE_CHECKING
 
-from absl import flags, logging
+from absl import flags
 
-from distmnist import cluster, config, runtime
+from distmnist import cluster, config, program, runtime
 from distmnist.errors import UserError
 from distmnist.stopping import Signals
 
@@ -31,7 +30,7 @@ def main() -> None:
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
-        _set_up_logging(workers.rank)
+        program.set_up_logging(workers.rank)
         if wrong:
             # Whether all ranks have it or one, all are told together.
             workers.together(lambda: _raise(wrong))
@@ -89,23 +88,19 @@ def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> No
     # Imported only now, because it takes seconds to load, and a wrong flag is told at
     # once.
     runtime.import_tensorflow()
-    from distmnist import model
+    from distmnist import networks
 
+    try:
+        network = networks.find(settings.model)
+    except UserError as error:
+        wrong = error
+        workers.together(lambda: _raise(wrong))
+        raise
     runtime.configure_tensorflow(
         workers.local_rank,
         workers.local_size,
         workers.size,
-        model.step_flops(settings.hidden1, settings.hidden2, settings.batch_size),
-    )
-
-
-def _set_up_logging(rank: int) -> None:
-    """Lets rank 0 tell what it does, and the others nothing but errors."""
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO if rank == 0 else logging.ERROR)
-    # Of the libraries that log here too, only warnings are of interest.
-    logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= WARNING or __package__ in record.pathname
+        network.step_flops(settings),
     )
 
 

@@ -9,7 +9,15 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from distmnist import checkpoint, datasets, model, optimizer, sampling, summaries
+from distmnist import (
+    checkpoint,
+    datasets,
+    model,
+    networks,
+    optimizer,
+    sampling,
+    summaries,
+)
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Dataset, Split
@@ -78,7 +86,9 @@ class Trainer:
     """Trains one network on all ranks of a cluster.
 
     Attributes:
-        parameters: variables of the network, the same on all ranks.
+        network: what is trained, the same on all ranks.
+        variables: all that training changes, by name: the network's variables, and
+            the optimizer's.  With the progress, all that a checkpoint must hold.
         progress: how far it is.
     """
 
@@ -92,21 +102,25 @@ class Trainer:
             for name, split in dataset.splits.items()
         }
         self.progress = Progress(step=0, consumed=0)
-        self.parameters = model.create_parameters(
-            config.hidden1, config.hidden2, config.seed
-        )
-        self._variables = model.variables(self.parameters)
+        self.network = networks.find(config.model)(config)
+        named = self.network.named_variables
+        self._trained = {k: v for k, v in named.items() if v.trainable}
         self._global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
         # [1] Horovod wraps SGD, so that it averages the gradients of all ranks;
         # the learning rate grows with their number.
-        self._optimizer = optimizer.create(config, cluster, self._learning_rate)
-        self._dtype = tf.as_dtype(config.compute_dtype)
+        self._optimizer, slots = optimizer.create(
+            config, cluster, self._learning_rate, self._trained
+        )
+        self.variables = {**named, **slots}
         self._loss = self._batch_loss
         if config.xla:
             self._loss = tf.function(self._batch_loss, jit_compile=True)
         # One graph for any number of steps.
-        indices = tf.TensorSpec([None, config.step_size], tf.int32)
-        self._steps = tf.function(self._train_steps, input_signature=[indices])
+        signature = (
+            tf.TensorSpec([None, config.step_size], tf.int32),
+            tf.TensorSpec([], tf.int64),
+        )
+        self._steps = tf.function(self._train_steps, input_signature=signature)
 
     def run(
         self, signals: Signals | None = None, commits: Commits | None = None
@@ -121,20 +135,20 @@ class Trainer:
             The final precision of each split.
         """
         config, cluster = self._config, self._cluster
-        with checkpoint.Saver(config, cluster, self._dataset, self._variables) as saver:
+        with checkpoint.Saver(config, cluster, self._dataset, self.variables) as saver:
             commit, holder = commits.newest(config, cluster) if commits else (None, 0)
             self.progress = saver.restore(commit) or self.progress
             if commits:
-                commits.restore(self._variables)
+                commits.restore(self.variables)
             # [2] All ranks begin with the variables of rank 0, or of one that has
             # been there before.
-            cluster.broadcast_variables(list(self._variables.values()), holder)
+            cluster.broadcast_variables(list(self.variables.values()), holder)
             self._global_step.assign(self.progress.step)
             # [3] Rank 0 alone writes; the writer of the others does nothing.
             writer = summaries.create(config, cluster)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._graph_of_a_step())
-            evaluator = Evaluator(self._splits, self.parameters, cluster, writer)
+            evaluator = Evaluator(self._splits, self.network, cluster, writer)
             last_step = self._last_step()
             if self.progress.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
@@ -189,7 +203,7 @@ class Trainer:
         ]
         if commits:
             tasks.insert(
-                3, commits.task(config, cluster, self._variables, self.progress)
+                3, commits.task(config, cluster, self.variables, self.progress)
             )
         if config.profile:
             tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
@@ -213,7 +227,9 @@ class Trainer:
             self._cluster.size,
             self._dataset.train.size,
         )
-        loss = float(self._steps(tf.constant(indices)))
+        position = done.consumed + self._cluster.rank * config.step_size
+        position = tf.constant(position, tf.int64)
+        loss = float(self._steps(tf.constant(indices), position))
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(
@@ -229,18 +245,21 @@ class Trainer:
             done.ramp,
         )
 
-    def _train_steps(self, indices: tf.Tensor) -> tf.Tensor:
+    def _train_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Takes optimizer steps, in the graph.
 
         Args:
             indices: of the examples of each step, int32 [steps, batch].
+            position: in the stream, of the first of them, int64 scalar.
 
         Returns:
             The loss of the last global batch, before its step; float32 scalar.
         """
         loss = tf.constant(0.0)
-        for batch in indices:
-            loss = self._train_step(batch)
+        stride = self._config.step_size * self._cluster.size
+        for step in tf.range(tf.shape(indices, tf.int64)[0]):
+            # A network that takes no positions does not pay for them.
+            loss = self._train_step(tf.gather(indices, step), position + step * stride)
         # [5] A figure that is told is one of all ranks.
         return self._cluster.mean(loss)
 
@@ -250,29 +269,35 @@ class Trainer:
             self._config, self._cluster.size, self._global_step, self.progress.ramp
         )
 
-    def _train_step(self, indices: tf.Tensor) -> tf.Tensor:
+    def _train_step(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Takes one step on the examples at the indices; returns the loss."""
-        passes = self._config.backward_passes_per_step
-        variables = list(self._variables.values())
+        passes, size = self._config.backward_passes_per_step, self._config.batch_size
+        weights = list(self._trained.values())
         if passes == 1:
-            loss = self._loss(indices)
+            loss = self._loss(indices, position)
         else:
-            batches = tf.reshape(indices, [passes, -1])
-            loss = optimizer.accumulated_loss(self._loss, batches, variables)
-        self._optimizer.minimize(loss, self._global_step, variables)
+            batches = tf.reshape(indices, [passes, size])
+            loss = optimizer.accumulated_loss(
+                lambda i: self._loss(tf.gather(batches, i), position + i * size),
+                passes,
+                weights,
+            )
+        self._optimizer.minimize(loss, self._global_step, weights)
         return loss
 
-    def _batch_loss(self, indices: tf.Tensor) -> tf.Tensor:
+    def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""
         images, labels = self._splits["train"]
         images = model.scale_pixels(tf.gather(images, indices))
-        logits = model.inference(images, self.parameters, self._dtype)
+        logits = self.network(images, position)
         return model.loss(logits, tf.gather(labels, indices))
 
     def _graph_of_a_step(self) -> tf.Graph:
         """Returns the graph of one step, for TensorBoard."""
         batch = tf.TensorSpec([self._config.step_size], tf.int32)
-        return tf.function(self._train_step).get_concrete_function(batch).graph
+        position = tf.TensorSpec([], tf.int64)
+        step = tf.function(self._train_step)
+        return step.get_concrete_function(batch, position).graph
 
     def _last_step(self) -> int:
         """Returns the step to train to."""

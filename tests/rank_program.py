@@ -1,7 +1,7 @@
 """What the tests of the invariants run on every rank.
 
-usage: rank_program.py DIRECTORY.  Rank 0 writes what it saw to
-DIRECTORY/<size>.json, and trained parameters to DIRECTORY/<size>.npz.
+usage: rank_program.py DIRECTORY.  For each network, rank 0 writes what it saw to
+DIRECTORY/<network>.json, and trained variables to DIRECTORY/<network>.npz.
 """
 
 from __future__ import annotations
@@ -18,51 +18,63 @@ import numpy as np
 from distmnist import cluster, runtime
 
 GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden1": 16, "hidden2": 8, "max_steps": 50, "fake_sizes": (997, 10, 10)},
+    "cnn": {"momentum": 0.5, "max_steps": 10, "fake_sizes": (97, 10, 10)},
+}
 
 
 def main() -> None:
-    """Trains three times, and notes what each rank saw."""
+    """Trains each network twice, and notes what each rank saw."""
     workers = cluster.connect()
     runtime.import_tensorflow()
     directory = Path(sys.argv[1])
-    size = workers.size
     # With a relative --log_dir and a working directory of its own, whatever a
     # rank writes stays apart.
-    own = directory / f"{size}-rank{workers.rank}"
-    own.mkdir()
-    os.chdir(own)
+    own = directory / f"rank{workers.rank}"
+    for network, flags in NETWORKS.items():
+        (own / network).mkdir(parents=True)
+        os.chdir(own / network)
+        seen, arrays = train(workers, {"model": network, **flags})
+        if workers.rank == 0:
+            np.savez(directory / f"{network}.npz", *arrays)
+            (directory / f"{network}.json").write_text(json.dumps(seen))
+    workers.allgather(None)
 
+
+def train(
+    workers: cluster.Cluster, flags: dict[str, Any]
+) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Trains a network twice, and returns what each rank saw, and its variables."""
     from distmnist.config import Config
     from distmnist.evaluation import Evaluator
     from distmnist.summaries import Writer
 
     seen: dict[str, Any] = {}
-    small = {"hidden1": 16, "hidden2": 8, "eval_every": 0, "checkpoint_every": 0}
+    flags = {**flags, "eval_every": 0, "checkpoint_every": 0}
 
-    fifty = Config(
-        **small,
+    digits = Config(
+        **flags,
         dataset="digits",
-        batch_size=GLOBAL_BATCH // size,
+        batch_size=GLOBAL_BATCH // workers.size,
         lr_scaling="none",
-        max_steps=50,
         log_every=1,
-        log_dir="fifty",
+        log_dir="digits",
     )
-    trainer = watched(fifty, workers)
-    evaluator = Evaluator(trainer._splits, trainer.parameters, workers, Writer())
+    trainer = watched(digits, workers)
+    evaluator = Evaluator(trainer._splits, trainer.network, workers, Writer())
     seen["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
     # Ranks other than 0 begin elsewhere: the broadcast must mend that.
-    for variable in trainer._variables.values():
+    for variable in trainer.variables.values():
         variable.assign_add(variable * 0 + workers.rank)
     trainer.run()
     seen["hashes"] = workers.allgather(trainer.hashes)
-    arrays = [variable.numpy() for variable in trainer._variables.values()]
+    arrays = [variable.numpy() for variable in trainer.variables.values()]
 
-    # 997 examples and batches of 7: nothing divides.
+    # 997 or 97 examples and batches of 7: nothing divides.
     epochs = Config(
-        **small,
+        **flags,
         dataset="fake",
-        fake_sizes=(997, 10, 10),
         batch_size=7,
         num_epochs=2,
         log_dir="epochs",
@@ -72,12 +84,9 @@ def main() -> None:
     seen["examples"] = workers.allgather(trainer.examples)
 
     seen["files"] = workers.allgather(
-        [str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()]
+        [str(path) for path in Path().rglob("*") if path.is_file()]
     )
-    if workers.rank == 0:
-        np.savez(directory / f"{size}.npz", *arrays)
-        (directory / f"{size}.json").write_text(json.dumps(seen))
-    workers.allgather(None)
+    return seen, arrays
 
 
 def watched(config: Any, workers: cluster.Cluster) -> Any:
@@ -93,7 +102,7 @@ def watched(config: Any, workers: cluster.Cluster) -> Any:
 
         def train_to(self, step: int) -> Any:
             progress = super().train_to(step)
-            values = b"".join(v.numpy().tobytes() for v in self._variables.values())
+            values = b"".join(v.numpy().tobytes() for v in self.variables.values())
             self.hashes.append(hashlib.sha256(values).hexdigest())
             return progress
 

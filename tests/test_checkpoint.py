@@ -21,15 +21,15 @@ from distmnist.periodic import Progress
 from distmnist.summaries import Precision
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
+CONFUSION = np.zeros((10, 10), np.int64)
 DATASET = datasets.load("fake", "", (20, 10, 10), 0)
 
 
 def saver(
     config: Config, dataset: datasets.Dataset = DATASET
-) -> tuple[checkpoint.Saver, model.Parameters]:
-    parameters = model.create_parameters(config.hidden1, config.hidden2, config.seed)
-    variables = model.variables(parameters)
-    return checkpoint.Saver(config, Cluster(), dataset, variables), parameters
+) -> tuple[checkpoint.Saver, dict[str, tf.Variable]]:
+    variables = model.Mlp(config).named_variables
+    return checkpoint.Saver(config, Cluster(), dataset, variables), variables
 
 
 def small(directory: Path, **changes: object) -> Config:
@@ -37,15 +37,15 @@ def small(directory: Path, **changes: object) -> Config:
     return Config(**values)  # type: ignore[arg-type]
 
 
-def saved(directory: Path, *steps: int) -> model.Parameters:
-    """Saves a run at steps, whose parameters are twice as large each time."""
-    save, parameters = saver(small(directory))
+def saved(directory: Path, *steps: int) -> dict[str, tf.Variable]:
+    """Saves a run at steps, whose variables are twice as large each time."""
+    save, variables = saver(small(directory))
     with save:
         for step in steps:
             save.save(Progress(step, 100 * step))
-            for variable in model.variables(parameters).values():
+            for variable in variables.values():
                 variable.assign_add(variable)
-    return parameters
+    return variables
 
 
 def restored(directory: Path, **changes: object) -> Progress | None:
@@ -67,8 +67,8 @@ def test_restores_what_was_saved_last(tmp_path: Path) -> None:
         np.testing.assert_array_equal(2 * mine, theirs)
 
 
-def flat(parameters: model.Parameters) -> list[np.ndarray]:
-    return [variable.numpy() for variable in model.variables(parameters).values()]
+def flat(variables: dict[str, tf.Variable]) -> list[np.ndarray]:
+    return [variable.numpy() for variable in variables.values()]
 
 
 def test_metadata_name_the_run(tmp_path: Path) -> None:
@@ -80,10 +80,10 @@ def test_metadata_name_the_run(tmp_path: Path) -> None:
 
 
 def test_others_can_read_it(tmp_path: Path) -> None:
-    parameters = saved(tmp_path, 10)
+    variables = saved(tmp_path, 10)
     reader = tf.train.load_checkpoint(str(tmp_path / "model.ckpt-10"))
     np.testing.assert_array_equal(
-        2 * reader.get_tensor("hidden1/weights"), parameters[0].weights
+        2 * reader.get_tensor("hidden1/weights"), variables["hidden1/weights"]
     )
     subprocess.run(
         ["sha256sum", "-c", "model.ckpt-10.sha256"], cwd=tmp_path, check=True
@@ -95,7 +95,7 @@ def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     with save:
         save.restore()
         for step, correct in ((1, 5), (2, 7), (3, 6), (4, 7)):
-            save.save_best(Progress(step, step), Precision(10, correct))
+            save.save_best(Progress(step, step), Precision(10, correct, CONFUSION))
             save.save(Progress(step, step))
     assert names(tmp_path) == {"model.ckpt-3", "model.ckpt-4"}
     assert names(tmp_path / "best") == {"model.ckpt-2"}
@@ -103,7 +103,7 @@ def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     save, _ = saver(small(tmp_path))
     with save:
         save.restore()
-        save.save_best(Progress(5, 5), Precision(10, 7))
+        save.save_best(Progress(5, 5), Precision(10, 7, CONFUSION))
     assert names(tmp_path / "best") == {"model.ckpt-2"}
 
 
@@ -118,6 +118,8 @@ def names(directory: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"model": "cnn"}, "--model is mlp there, cnn here"),
+        ({"momentum": 0.9}, "--momentum is 0.0 there, 0.9 here"),
         ({"hidden1": 16}, "--hidden1 is 8 there, 16 here"),
         ({"hidden2": 16}, "--hidden2 is 4 there, 16 here"),
         ({"seed": 1}, "--seed is 126 there, 1 here"),
@@ -190,11 +192,12 @@ def test_what_a_killed_save_leaves_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_does_not_save_what_is_not_finite(tmp_path: Path) -> None:
-    save, parameters = saver(small(tmp_path))
+    save, variables = saver(small(tmp_path))
     with save, pytest.raises(RunError, match="biases is no longer finite at step 10"):
         save.restore()
         save.save(Progress(9, 900))
-        parameters[0].biases.assign(parameters[0].biases / 0)
+        biases = variables["hidden1/biases"]
+        biases.assign(biases / 0)
         save.save(Progress(10, 1000))
     assert names(tmp_path) == {"model.ckpt-9"}
 
@@ -209,13 +212,14 @@ def test_training_goes_on_while_it_is_written(
         write(*args)
 
     monkeypatch.setattr(checkpoint, "write", slow)
-    save, parameters = saver(small(tmp_path))
-    before = flat(parameters)
+    save, variables = saver(small(tmp_path))
+    before = flat(variables)
     with save:
         save.restore()
         save.save(Progress(9, 900))  # returns, though nothing is written
         assert names(tmp_path) == set()
-        parameters[0].weights.assign_add(parameters[0].weights)
+        weights = variables["hidden1/weights"]
+        weights.assign_add(weights)
         may_go_on.set()
     load, loaded = saver(small(tmp_path))
     with load:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests import launching
+from tests.rank_program import NETWORKS
 
 PROGRAM = Path(__file__).with_name("rank_program.py")
 
@@ -27,40 +28,57 @@ pytestmark = pytest.mark.ranks
 
 
 class Launched:
-    """What a launch of the program showed."""
+    """What a launch of the program showed of one network."""
 
-    def __init__(self, directory: Path, size: int, stdout: str, stderr: str):
+    def __init__(self, directory: Path, network: str):
         """Reads what rank 0 has left in the directory."""
-        self.size = size
-        self.stdout = stdout
-        self.stderr = stderr
-        self.seen: dict[str, Any] = json.loads((directory / f"{size}.json").read_text())
-        with np.load(directory / f"{size}.npz") as arrays:
-            self.parameters = [arrays[name] for name in arrays.files]
+        self.seen: dict[str, Any] = json.loads(
+            (directory / f"{network}.json").read_text()
+        )
+        self.flags = NETWORKS[network]
+        self.size = len(self.seen["files"])
+        with np.load(directory / f"{network}.npz") as arrays:
+            self.variables = [arrays[name] for name in arrays.files]
 
 
-def launch(directory: Path, *launcher: object) -> Launched:
-    program = (sys.executable, PROGRAM, directory)
-    done = launching.run((*launcher, *program), cwd=directory)
-    size = int(str(launcher[-1])) if launcher else 1
-    return Launched(directory, size, done.stdout, done.stderr)
+def launch(directory: Path, *launcher: object) -> Path:
+    done = launching.run((*launcher, sys.executable, PROGRAM, directory), cwd=directory)
+    (directory / "stdout").write_text(done.stdout)
+    (directory / "stderr").write_text(done.stderr)
+    return directory
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Launched:
+def launched_one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return launch(tmp_path_factory.mktemp("one"))
 
 
 @pytest.fixture(scope="module", params=LAUNCHES.values(), ids=LAUNCHES.keys())
-def many(
+def launched_many(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Launched:
+) -> Path:
     return launch(tmp_path_factory.mktemp("many"), *request.param)
 
 
+@pytest.fixture(params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def one(launched_one: Path, network: str) -> Launched:
+    return Launched(launched_one, network)
+
+
+@pytest.fixture
+def many(launched_many: Path, network: str) -> Launched:
+    return Launched(launched_many, network)
+
+
 def test_n_workers_are_one_worker(one: Launched, many: Launched) -> None:
-    for expected, parameter in zip(one.parameters, many.parameters):
-        np.testing.assert_allclose(parameter, expected, rtol=1e-4, atol=1e-5)
+    assert len(one.variables) == len(many.variables) > 0
+    for expected, variable in zip(one.variables, many.variables):
+        np.testing.assert_allclose(variable, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_every_example_once_an_epoch(one: Launched, many: Launched) -> None:
@@ -70,34 +88,38 @@ def test_every_example_once_an_epoch(one: Launched, many: Launched) -> None:
         stream = [
             example for step in zip(*ranks) for batch in step for example in batch
         ]
-        assert len(stream) >= 2 * 997
-        for epoch in (stream[:997], stream[997 : 2 * 997]):
-            assert Counter(epoch) == Counter(range(997))
-        assert stream[:997] != stream[997 : 2 * 997]
+        size = launched.flags["fake_sizes"][0]
+        assert len(stream) >= 2 * size
+        for epoch in (stream[:size], stream[size : 2 * size]):
+            assert Counter(epoch) == Counter(range(size))
+        assert stream[:size] != stream[size : 2 * size]
 
 
 def test_parameters_are_bit_identical_on_all_ranks(many: Launched) -> None:
     first, *others = many.seen["hashes"]
-    assert len(set(first)) == 50  # a step changes them
+    assert len(set(first)) == many.flags["max_steps"]  # a step changes them
     assert others == [first] * (many.size - 1)
 
 
-def test_rank_0_alone_writes_and_prints(many: Launched) -> None:
+def test_rank_0_alone_writes_and_prints(launched_many: Path, many: Launched) -> None:
     first, *others = many.seen["files"]
     assert others == [[]] * (many.size - 1)
     assert {Path(path).name for path in first} >= {
         "metrics.jsonl",
         "lock",
-        "model.ckpt-50.sha256",
-        "model.ckpt-50.index",
-        "model.ckpt-50.data-00000-of-00001",
+        f"model.ckpt-{many.flags['max_steps']}.sha256",
+        f"model.ckpt-{many.flags['max_steps']}.index",
+        f"model.ckpt-{many.flags['max_steps']}.data-00000-of-00001",
     }
-    said = {line[: line.index(">") + 1] for line in many.stdout.splitlines() if line}
+    stdout, stderr = (
+        (launched_many / name).read_text() for name in ("stdout", "stderr")
+    )
+    said = {line[: line.index(">") + 1] for line in stdout.splitlines() if line}
     assert said <= {"[1,0]<stdout>", "[0]<stdout>"}
-    assert "Step 50: loss" in many.stdout
+    assert f"Step {many.flags['max_steps']}: loss" in stdout
     for rank in range(1, many.size):
-        assert f"[1,{rank}]<std" not in many.stdout + many.stderr
-        assert f"[{rank}]<std" not in many.stdout + many.stderr
+        assert f"[1,{rank}]<std" not in stdout + stderr
+        assert f"[{rank}]<std" not in stdout + stderr
 
 
 def test_counts_are_exact(one: Launched, many: Launched) -> None:

@@ -6,24 +6,34 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import mixed_precision, model
+from distmnist import mixed_precision, model, networks
+from distmnist.config import Config
 
 
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(tf.bfloat16, 0.1), (tf.float16, 0.005)]
+    ("name", "dtype", "tolerance"),
+    [
+        ("mlp", tf.bfloat16, 0.1),
+        ("mlp", tf.float16, 0.005),
+        # Of rounded values, another may be the maximum.
+        ("cnn", tf.bfloat16, 0.1),
+        ("cnn", tf.float16, 0.05),
+    ],
 )
-def test_gradients_are_those_of_float32(dtype: tf.DType, tolerance: float) -> None:
+def test_gradients_are_those_of_float32(
+    name: str, dtype: tf.DType, tolerance: float
+) -> None:
     images = tf.random.stateless_uniform([20, 784], (1, 2))
     labels = tf.constant(np.arange(20) % 10, tf.int32)
-    parameters = model.create_parameters(16, 8, seed=0)
-    variables = list(model.variables(parameters).values())
 
     def gradients(dtype: tf.DType) -> list[tf.Tensor]:
+        config = Config(hidden1=16, hidden2=8, seed=0, compute_dtype=dtype.name)
+        network = networks.find(name)(config)
         with tf.GradientTape() as tape:
-            logits = model.inference(images, parameters, dtype)
+            logits = network(images, tf.constant(0, tf.int64))
             assert logits.dtype == tf.float32
             loss = model.loss(logits, labels)
-        return list(tape.gradient(loss, variables))
+        return list(tape.gradient(loss, network.trainable_variables))
 
     for exact, rough in zip(gradients(tf.float32), gradients(dtype)):
         assert rough.dtype == tf.float32

@@ -8,13 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from distmnist import model
+from distmnist.config import Config
+
+
+def mlp(hidden1: int, hidden2: int) -> model.Mlp:
+    return model.Mlp(Config(hidden1=hidden1, hidden2=hidden2, seed=0))
 
 
 def test_parameters_are_the_tutorials() -> None:
-    parameters = model.create_parameters(128, 32, seed=0)
+    layers = mlp(128, 32).layers
     shapes = [(784, 128), (128, 32), (32, 10)]
-    assert [tuple(layer.weights.shape) for layer in parameters] == shapes
-    for layer, (inputs, units) in zip(parameters, shapes):
+    assert [tuple(layer.weights.shape) for layer in layers] == shapes
+    for layer, (inputs, units) in zip(layers, shapes):
         weights, stddev = layer.weights.numpy(), 1 / math.sqrt(inputs)
         assert np.abs(weights).max() <= 2 * stddev  # truncated at two deviations
         # A normal distribution that is cut there has 0.88 of its deviation.
@@ -22,23 +27,24 @@ def test_parameters_are_the_tutorials() -> None:
         np.testing.assert_array_equal(layer.biases.numpy(), np.zeros(units))
 
 
-def test_parameters_depend_on_the_seed_alone() -> None:
-    first, same, other = (model.create_parameters(8, 4, seed) for seed in (1, 1, 2))
-    for a, b, c in zip(first, same, other):
-        np.testing.assert_array_equal(a.weights.numpy(), b.weights.numpy())
-        assert not np.array_equal(a.weights.numpy(), c.weights.numpy())
+def test_variables_have_stable_names() -> None:
+    assert list(mlp(8, 4).named_variables) == [
+        f"{scope}/{name}"
+        for scope in ("hidden1", "hidden2", "softmax_linear")
+        for name in ("weights", "biases")
+    ]
 
 
 def test_inference_is_two_relu_layers_and_a_linear_one() -> None:
-    parameters = model.create_parameters(16, 8, seed=0)
-    for variable in model.variables(parameters).values():
+    network = mlp(16, 8)
+    for variable in network.variables:
         variable.assign_add(tf.random.stateless_normal(variable.shape, (1, 2)))
     images = np.random.RandomState(0).rand(5, 784).astype(np.float32)
     units = images
-    for layer in parameters:
+    for layer in network.layers:
         last = units @ layer.weights.numpy() + layer.biases.numpy()
         units = np.maximum(last, 0)
-    logits = model.inference(tf.constant(images), parameters).numpy()
+    logits = network(tf.constant(images)).numpy()
     np.testing.assert_allclose(logits, last, rtol=1e-4, atol=1e-4)
 
 
@@ -58,8 +64,7 @@ def test_evaluation_counts_the_correct() -> None:
 
 
 def test_graph_has_the_tutorials_name_scopes() -> None:
-    parameters = model.create_parameters(8, 4, seed=0)
-    function = tf.function(lambda images: model.inference(images, parameters))
+    function = tf.function(mlp(8, 4).__call__)
     images = tf.TensorSpec([None, 784], tf.float32)
     names = [
         op.name for op in function.get_concrete_function(images).graph.get_operations()

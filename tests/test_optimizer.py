@@ -40,9 +40,13 @@ def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
     config = Config(learning_rate=0.5, warmup_steps=2)
     cluster = Cluster()
     cluster.size = 3  # so that the warm-up shows: rates of 0.5, 1.0, 1.5
-    sgd = optimizer.create(
-        config, cluster, lambda: optimizer.learning_rate(config, 1, step)
+    sgd, slots = optimizer.create(
+        config,
+        cluster,
+        lambda: optimizer.learning_rate(config, cluster.size, step),
+        {"weight": weight},
     )
+    assert slots == {}
 
     @tf.function
     def train() -> None:
@@ -52,6 +56,28 @@ def test_a_step_is_plain_sgd_at_the_rate_of_the_step() -> None:
         train()
         assert float(weight) == pytest.approx(expected)
     assert int(step) == 3
+
+
+def test_momentum_is_classical_and_its_variables_are_there_at_once() -> None:
+    step = tf.Variable(0, dtype=tf.int64)
+    weight = tf.Variable(2.0)
+    config = Config(momentum=0.5)
+    sgd, slots = optimizer.create(
+        config, Cluster(), lambda: tf.constant(0.1), {"layer/weight": weight}
+    )
+    assert list(slots) == ["momentum/layer/weight"]
+
+    @tf.function
+    def train() -> None:
+        sgd.minimize(3.0 * weight, step, [weight])
+
+    expected, velocity = 2.0, 0.0
+    for _ in range(3):
+        train()
+        velocity = 0.5 * velocity + 3.0
+        expected -= 0.1 * velocity
+        assert float(weight) == pytest.approx(expected)
+        assert float(slots["momentum/layer/weight"]) == pytest.approx(velocity)
 
 
 def test_accumulated_loss_is_that_of_one_batch() -> None:
@@ -66,7 +92,9 @@ def test_accumulated_loss_is_that_of_one_batch() -> None:
     def both() -> tuple[tf.Tensor, ...]:
         variables = [weight, offset]
         batches = tf.reshape(examples, [3, 4, 5])
-        several = optimizer.accumulated_loss(loss_of, batches, variables)
+        several = optimizer.accumulated_loss(
+            lambda index: loss_of(batches[index]), 3, variables
+        )
         one = loss_of(examples)
         return (
             *(several, one),
@@ -100,14 +128,17 @@ import tensorflow as tf
 from distmnist import optimizer
 from distmnist.config import Config
 
-def step(slopes, **flags):
+def step(slopes, steps=1, **flags):
     config = Config(learning_rate=1.0, lr_scaling="none", **flags)
-    sgd = optimizer.create(config, workers, lambda: tf.constant(1.0))
     variables = [tf.Variable([0.0, 0.0]) for _ in slopes]
+    named = {str(index): variable for index, variable in enumerate(variables)}
+    sgd, _ = optimizer.create(config, workers, lambda: tf.constant(1.0), named)
     def train():
         losses = [tf.reduce_sum(v * s) for v, s in zip(variables, slopes)]
         sgd.minimize(tf.add_n(losses), None, variables)
-    tf.function(train, autograph=False)()
+    train = tf.function(train, autograph=False)
+    for _ in range(steps):
+        train()
     return [(-v).numpy().tolist() for v in variables]
 
 apart = [1.0, 0.0] if workers.rank == 0 else [0.0, 1.0]
@@ -116,6 +147,9 @@ seen = {
     "mean": step([apart, fine]),
     "fp16": step([apart, fine], fp16_allreduce=True),
     "adasum": step([apart, [1.0, 0.0]], use_adasum=True),
+    "momentum": step([apart, fine], steps=2, momentum=0.5),
+    "fp16 momentum": step([apart, fine], steps=2, momentum=0.5, fp16_allreduce=True),
+    "adasum momentum": step([[1.0, 0.0]], steps=2, momentum=0.5, use_adasum=True),
 }
 if workers.rank == 0:
     open("seen.json", "w").write(json.dumps(seen))
@@ -131,3 +165,7 @@ def test_two_ranks_combine_gradients_as_asked(tmp_path: Path) -> None:
     # Of each variable: orthogonal gradients are added, equal ones averaged.
     assert seen["adasum"][0] == pytest.approx([1.0, 1.0])
     assert seen["adasum"][1] == pytest.approx([1.0, 0.0])
+    # A gradient of 1 twice, and half of the first again.
+    assert seen["momentum"] == [[1.25, 1.25], [2.5 * (1.0 + 2.0**-12), 1.25]]
+    assert seen["fp16 momentum"] == [[1.25, 1.25], [2.5, 1.25]]
+    assert seen["adasum momentum"][0] == pytest.approx([2.5, 0.0])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 
 import pytest
 
 from distmnist import model, runtime
+from distmnist.config import Config
 from tests.launching import run
 
 NAMES = ("TF_CPP_MIN_LOG_LEVEL", "OMPI_MCA_mpi_yield_when_idle", "HOROVOD_CYCLE_TIME")
@@ -68,8 +70,9 @@ def test_ranks_have_a_core_each_unless_somebody_chose(
 def test_threads_follow_the_work(
     cores: int, local_size: int, batch_size: int, expected: int
 ) -> None:
-    flops = model.step_flops(128, 32, batch_size)
+    flops = model.Mlp.step_flops(Config(batch_size=batch_size))
     assert runtime.intra_op_threads(cores, local_size, flops) == expected
+    assert runtime.intra_op_threads(cores, 1, math.inf) == cores
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

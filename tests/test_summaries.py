@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,10 +16,11 @@ from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.periodic import Progress
 
+CONFUSION = np.zeros((10, 10), np.int64)
 RESULTS = {
-    "train": summaries.Precision(55000, 52112),
-    "validation": summaries.Precision(5000, 4800),
-    "test": summaries.Precision(10000, 9480),
+    "train": summaries.Precision(55000, 52112, CONFUSION),
+    "validation": summaries.Precision(5000, 4800, CONFUSION),
+    "test": summaries.Precision(10000, 9480, CONFUSION),
 }
 
 

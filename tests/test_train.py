@@ -117,6 +117,7 @@ def test_learns_the_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("--bogus",),
         ("--batch_size=0",),
         ("--learning_rate=-1",),
+        ("--model=rnn",),
         ("--dataset=mnist", "--input_data_dir=EMPTY", "--mnist_mirrors=file:///no"),
         ("--dataset=digits", "--log_dir=FILE"),
     ],

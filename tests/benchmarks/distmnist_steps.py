@@ -90,7 +90,7 @@ def measure(
     both, compute = (statistics.median(times) for times in zip(*pairs))
     share = 1 - compute / both if workers.size > 1 else 0.0
 
-    evaluator = Evaluator(trainer._splits, trainer.parameters, workers, Writer())
+    evaluator = Evaluator(trainer._splits, trainer.network, workers, Writer())
     evaluator.evaluate()
     evaluations = []
     for _ in range(_EVALUATIONS):

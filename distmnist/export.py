@@ -1,0 +1,63 @@
+"""Exports a trained network for TensorFlow Serving, or any user of SavedModels.
+
+python -m distmnist.export [flags].  Its signature, `serving_default`, takes "images",
+uint8 [n, 28, 28] or [n, 784], white (255) on black, and returns "class", int32 [n], and
+"probabilities", float32 [n, 10].
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from absl import logging
+
+from distmnist import program
+from distmnist.cluster import Cluster
+from distmnist.errors import InputError, RunError
+
+
+def main() -> None:
+    """Exports the newest checkpoint of a run."""
+    program.run(_parse, _export)
+
+
+def _parse() -> argparse.Namespace:
+    parser = program.Parser("export", __doc__)
+    parser.add_argument(
+        "--export_dir",
+        required=True,
+        help="directory of the SavedModel; TensorFlow Serving wants a number, its "
+        "version, as the last part",
+    )
+    return parser.parse_args()
+
+
+def _export(options: argparse.Namespace, workers: Cluster) -> None:
+    import tensorflow as tf
+
+    from distmnist import trained
+
+    directory = options.export_dir
+    if workers.size > 1:
+        raise InputError("export works alone: start it without a launcher")
+    if os.path.exists(directory) and (
+        not os.path.isdir(directory) or os.listdir(directory)
+    ):
+        raise InputError(
+            f"flag --export_dir={directory}: is there already; name a new directory"
+        )
+    saved = trained.find(options.log_dir, workers)
+    classifier = trained.Classifier(trained.load(saved, workers))
+    try:
+        tf.saved_model.save(classifier, directory, signatures=classifier.__call__)
+    except (OSError, tf.errors.OpError) as error:
+        raise RunError(
+            f"directory {directory}: can't be written to ({error}); make room, or give "
+            "another --export_dir"
+        ) from None
+    logging.info("Checkpoint %s was exported to %s", saved.path, directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What all programs do alike: join the ranks, tell a failure in one line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from logging import WARNING
+from typing import NoReturn, TypeVar
+
+from absl import flags, logging
+
+from distmnist import cluster, runtime
+from distmnist.cluster import Cluster
+from distmnist.errors import InputError, UserError
+
+T = TypeVar("T")
+
+
+def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
+    """Joins the other ranks, works, and exits where it fails.
+
+    Args:
+        parse: reads the command line.  TensorFlow is loaded only after it, because
+            that takes seconds, and a wrong flag is told at once.
+        work: takes what `parse` returned, and the ranks.
+    """
+    try:
+        workers = cluster.connect()
+    except UserError as error:
+        Cluster().fail(error)
+    try:
+        set_up_logging(workers.rank)
+        settings = workers.together(parse)
+        runtime.import_tensorflow()
+        work(settings, workers)
+    except UserError as error:
+        workers.fail(error)
+    except KeyboardInterrupt:
+        workers.abort(130)
+    except Exception as error:
+        if explained := workers.explain(error):
+            workers.fail(explained)
+        # A bug on one rank must not leave the others waiting for it.
+        traceback.print_exc()
+        workers.abort(1)
+
+
+def set_up_logging(rank: int) -> None:
+    """Lets rank 0 tell what it does, and the others nothing but errors."""
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO if rank == 0 else logging.ERROR)
+    # Of the libraries that log here too, only warnings are of interest.
+    logging.get_absl_handler().addFilter(
+        lambda record: record.levelno >= WARNING or __package__ in record.pathname
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the flags of a program that trains nothing; a wrong one is an InputError.
+
+    All take `--log_dir`.
+    """
+
+    def __init__(self, program: str, description: str | None):
+        super().__init__(
+            prog=f"python -m distmnist.{program}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        flags.FLAGS.mark_as_parsed()  # absl's logging asks, and they have defaults
+        self.add_argument(
+            "--log_dir",
+            default="logs",
+            help="directory of the run whose newest checkpoint is taken (%(default)s)",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(f"{message} (--help lists all)")
+
+
+def write(text: str) -> None:
+    """Writes to standard output in one piece, however many ranks share it."""
+    sys.stdout.write(text)
+    sys.stdout.flush()

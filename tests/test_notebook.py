@@ -1,0 +1,50 @@
+"""The library from Python: lazily, and in the notebook of the examples."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import distmnist
+from tests.launching import ROOT, environment, run
+
+
+def test_importing_the_package_loads_no_tensorflow() -> None:
+    program = "import distmnist, sys; assert not 'tensorflow' in sys.modules"
+    run((sys.executable, "-c", program))
+
+
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    notebook = nbformat.read(ROOT / "examples/digits.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=100, resources=resources).execute()
+    shown = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "execute_result"
+    ]
+    precision = eval(shown[0].data["text/plain"])
+    assert precision["test"] > 0.9
+    assert "image/png" in shown[-1].data
+    assert (tmp_path / "logs/notebook/metrics.jsonl").exists()
+
+
+def test_fits_twice_in_a_process(tmp_path: Path) -> None:
+    for model in ("mlp", "cnn"):  # which want different numbers of threads
+        config = distmnist.Config(
+            dataset="digits", max_steps=2, model=model, log_dir=str(tmp_path / model)
+        )
+        fitted = distmnist.fit(config)
+        assert fitted.step == 2
+        assert fitted.loss > 0
+        assert fitted.precision.keys() == {"train", "validation", "test"}
+        answers = fitted.model(fitted.dataset.test.images)
+        right = answers["class"].numpy() == fitted.dataset.test.labels
+        assert right.mean() == fitted.precision["test"]

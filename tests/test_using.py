@@ -1,0 +1,165 @@
+"""A trained network in use: evaluated, exported, asked; as users start it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from distmnist import datasets, evaluate, export, predict, trained
+from distmnist.cluster import Cluster
+from distmnist.errors import InputError
+from tests.launching import MPIRUN, ROOT, TRAIN, messages, run
+
+PROGRAMS = {"evaluate": evaluate, "export": export, "predict": predict}
+
+
+def program(name: str, *flags: object) -> tuple[object, ...]:
+    return (sys.executable, "-m", f"distmnist.{name}", *flags)
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small run of the CNN."""
+    directory = tmp_path_factory.mktemp("run") / "logs"
+    flags = ("--dataset=digits", "--model=cnn", "--max_steps=20", "--momentum=0.9")
+    run((*TRAIN, *flags, "--learning_rate=0.01", f"--log_dir={directory}"))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def digits() -> datasets.Dataset:
+    return datasets.load("digits", "", (1, 1, 1), 0)
+
+
+def test_evaluate_counts_what_training_counted(log_dir: Path) -> None:
+    lines = map(json.loads, (log_dir / "metrics.jsonl").read_text().splitlines())
+    (told,) = (line for line in lines if line.get("split") == "test")
+    outputs = [
+        re.sub(r"\[.*?\]<stdout>:?", "", run((*launcher, *command)).stdout)
+        for launcher, command in (
+            ((), program("evaluate", f"--log_dir={log_dir}")),
+            ((*MPIRUN, 2), program("evaluate", f"--log_dir={log_dir}")),
+        )
+    ]
+    one, two = ([line.split() for line in out.splitlines()] for out in outputs)
+    assert [words for words in two if words] == [words for words in one if words]
+    out = outputs[0]
+    assert out.startswith(
+        f"Test Data Eval:\n  Num examples: 300  Num correct: {told['num_correct']}  "
+        f"Precision @ 1: {told['precision']:.4f}\n"
+    )
+    rows = np.array([words for words in one if len(words) == 11][-10:], int)
+    matrix = rows[:, 1:]
+    assert matrix.sum() == 300
+    assert matrix.trace() == told["num_correct"]
+    classes = [words for words in one if len(words) == 4 and words[0].isdigit()]
+    assert len(classes) == 10
+    for label, count, precision, recall in classes:
+        right = matrix[int(label), int(label)]
+        assert int(count) == matrix[int(label)].sum()
+        if right:
+            assert float(precision) == round(right / matrix[:, int(label)].sum(), 4)
+            assert float(recall) == round(right / int(count), 4)
+
+
+def test_the_exported_model_gives_the_checkpoints_answers(
+    log_dir: Path, digits: datasets.Dataset, tmp_path: Path
+) -> None:
+    directory = tmp_path / "exported/1"
+    flags = (f"--log_dir={log_dir}", f"--export_dir={directory}")
+    run(program("export", *flags))
+    serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
+    cluster = Cluster()
+    network = trained.load(trained.find(str(log_dir), cluster), cluster)
+    classifier = trained.Classifier(network)
+    images = digits.test.images
+    expected = classifier(images)
+    for shape in ((-1, 784), (-1, 28, 28)):
+        served = serve(images=tf.constant(images.reshape(shape)))
+        assert served.keys() == {"class", "probabilities"}
+        for key, value in served.items():
+            np.testing.assert_array_equal(value.numpy(), expected[key].numpy())
+    assert expected["class"].dtype == tf.int32
+    np.testing.assert_allclose(
+        expected["probabilities"].numpy().sum(axis=1), 1, atol=1e-5
+    )
+    (told,) = messages(run(program("export", *flags), 2).stderr)
+    assert "is there already; name a new directory" in told
+
+
+def test_predict_takes_pictures_and_idx_files(
+    log_dir: Path, digits: datasets.Dataset, tmp_path: Path
+) -> None:
+    images = digits.test.images[:3]
+    header = np.array([2051, 3, 28, 28], ">i4").tobytes()
+    (tmp_path / "three").write_bytes(header + images.tobytes())
+    large = Image.fromarray(255 - images[0].reshape(28, 28)).resize((280, 280))
+    large.save(tmp_path / "digit.jpg")
+    flags = (f"--log_dir={log_dir}", "digit.jpg", "three")
+    table = run(program("predict", *flags), cwd=tmp_path).stdout.splitlines()
+    lines = run(program("predict", "--json", *flags), cwd=tmp_path).stdout.splitlines()
+    told = [json.loads(line) for line in lines]
+    names = ["digit.jpg", "three[0]", "three[1]", "three[2]"]
+    assert [answer["image"] for answer in told] == names
+    assert [row.split()[0] for row in table[1:]] == names
+    assert "inverted, being dark on light; cropped from 280x280 to" in table[1]
+    assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in told]
+    cluster = Cluster()
+    network = trained.load(trained.find(str(log_dir), cluster), cluster)
+    expected = trained.Classifier(network)(images)
+    for answer, digit in zip(told[1:], expected["class"].numpy()):
+        assert answer["class"] == digit
+    found = np.array([answer["probabilities"] for answer in told[1:]])
+    np.testing.assert_allclose(found, expected["probabilities"].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "told"),
+    [
+        ("evaluate", ["--split=all"], "--split: invalid choice: 'all'"),
+        ("evaluate", ["--log_dir=EMPTY"], "EMPTY: there is no checkpoint"),
+        ("evaluate", ["--log_dir=MISSING"], "--log_dir=MISSING: "),
+        ("export", [], "--export_dir"),
+        ("predict", [], "file"),
+        ("predict", ["MISSING.png"], "MISSING.png can't be read (No such file"),
+        ("predict", ["EMPTY"], "EMPTY can't be read (Is a directory)"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    flags: list[str],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    monkeypatch.setattr(sys, "argv", [name, *flags])
+    with pytest.raises(SystemExit) as end:
+        PROGRAMS[name].main()
+    captured = capsys.readouterr()
+    (message,) = messages(captured.err)
+    assert (end.value.code, captured.out) == (InputError.exit_status, "")
+    assert told in message
+
+
+def test_ones_own_network_as_in_the_readme(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (source,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "my_networks.py").write_text(source)
+    flags = ("--dataset=digits", "--model=my_networks:Wide", "--max_steps=200")
+    # As `python -m` in a directory finds its modules.
+    command = (*MPIRUN, 2, *TRAIN, *flags, "--log_dir=logs", "--momentum=0.5")
+    run(command, cwd=tmp_path)
+    out = run(program("evaluate", "--log_dir=logs"), cwd=tmp_path).stdout
+    precision = re.search(r"Precision @ 1: ([\d.]+)", out)
+    assert precision is not None
+    assert float(precision[1]) > 0.9
