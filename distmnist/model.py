@@ -132,3 +132,23 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """
     correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
     return tf.reduce_sum(tf.cast(correct, tf.int32))
+
+
+def confusion(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns how many of each label were taken for each class.
+
+    Args:
+        logits: float32 [batch, 10].
+        labels: int32 [batch], in [0, 10).
+
+    Returns:
+        int32 [10, 10], by label and class.  Its trace is what `evaluation` returns; an
+        example that counts as wrong because its logits are not finite is in no cell.
+    """
+    correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
+    highest = tf.argmax(logits, axis=1, output_type=tf.int32)
+    cells = labels * NUM_CLASSES + tf.where(correct, labels, highest)
+    nowhere = tf.math.logical_and(highest == labels, tf.math.logical_not(correct))
+    cells = tf.where(nowhere, NUM_CLASSES**2, cells)
+    counts = tf.math.bincount(cells, minlength=NUM_CLASSES**2 + 1, dtype=tf.int32)
+    return tf.reshape(counts[:-1], [NUM_CLASSES, NUM_CLASSES])

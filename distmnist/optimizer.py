@@ -83,13 +83,32 @@ def create(config: Config, cluster: Cluster, rate: Callable[[], tf.Tensor]) -> A
     flat = cluster.size > 1 and not config.use_adasum
     plain = tf.compat.v1.train.GradientDescentOptimizer
     sgd = (_FlatSgd if flat else plain)(rate)
-    distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
-    # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
-    # takes two seconds.
-    distributed.minimize = tf.autograph.experimental.do_not_convert(
-        distributed.minimize
-    )
-    return distributed
+    return cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
+
+
+# There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
+# takes two seconds.
+@tf.autograph.experimental.do_not_convert
+def minimize(
+    optimizer: Any,
+    loss: tf.Tensor,
+    variables: Sequence[tf.Variable],
+    global_step: tf.Variable,
+) -> list[tf.Tensor]:
+    """Takes one step, as an optimizer's own `minimize` does.
+
+    Args:
+        optimizer: of `create`.
+        loss: of this rank's batch, float32 scalar.
+        variables: what to change.
+        global_step: is incremented.
+
+    Returns:
+        The gradients, averaged over all ranks.
+    """
+    gradients = optimizer.compute_gradients(loss, variables)
+    optimizer.apply_gradients(gradients, global_step)
+    return [gradient for gradient, _ in gradients]
 
 
 def accumulated_loss(

@@ -26,12 +26,14 @@ def main() -> None:
     signals = Signals()
     settings, wrong = _parse_flags()
     signals.grace_seconds = settings.grace_seconds
+    if config.verbosity() > logging.INFO:
+        runtime.show_chatter()
     try:
         workers = cluster.connect(settings.stall_seconds)
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
-        _set_up_logging(workers.rank)
+        _set_up_logging(workers.rank, config.verbosity())
         if wrong:
             # Whether all ranks have it or one, all are told together.
             workers.together(lambda: _raise(wrong))
@@ -99,13 +101,21 @@ def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> No
     )
 
 
-def _set_up_logging(rank: int) -> None:
-    """Lets rank 0 tell what it does, and the others nothing but errors."""
+def _set_up_logging(rank: int, verbosity: int) -> None:
+    """Lets rank 0 tell what it does, and the others nothing but errors.
+
+    Args:
+        rank: of this process.
+        verbosity: of absl; where it is above INFO, all tell all.
+    """
     logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO if rank == 0 else logging.ERROR)
+    all_of_it = verbosity > logging.INFO
+    logging.set_verbosity(verbosity if rank == 0 or all_of_it else logging.ERROR)
     # Of the libraries that log here too, only warnings are of interest.
     logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= WARNING or __package__ in record.pathname
+        lambda record: (
+            all_of_it or record.levelno >= WARNING or __package__ in record.pathname
+        )
     )
 
 

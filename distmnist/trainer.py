@@ -9,18 +9,19 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from distmnist import checkpoint, datasets, model, optimizer, sampling, summaries
+from distmnist import checkpoint, console, datasets, model, optimizer, sampling
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Dataset, Split
 from distmnist.elastic import Commits
 from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
+from distmnist.metrics import Precision, Run, Writer
 from distmnist.periodic import Periodic, Progress, Task
 from distmnist.profiling import Profiler
 from distmnist.stalls import Watchdog
 from distmnist.stopping import Signals, StopTask
-from distmnist.summaries import Precision
+from distmnist.summaries import create_writer, step_log
 
 
 def train(
@@ -131,7 +132,7 @@ class Trainer:
             cluster.broadcast_variables(list(self._variables.values()), holder)
             self._global_step.assign(self.progress.step)
             # [3] Rank 0 alone writes; the writer of the others does nothing.
-            writer = summaries.create(config, cluster)
+            writer = create_writer(config, cluster, self.progress.step)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._graph_of_a_step())
             evaluator = Evaluator(self._splits, self.parameters, cluster, writer)
@@ -139,7 +140,10 @@ class Trainer:
             if self.progress.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
-            tasks = self._tasks(saver, writer, evaluator, signals, commits)
+            run = Run(
+                config, cluster, self._dataset.train.size, self.progress, last_step
+            )
+            tasks = self._tasks(run, saver, writer, evaluator, signals, commits)
             watchdog = Watchdog(cluster, config.stall_seconds)
             with watchdog, signals.deferred() if signals else contextlib.nullcontext():
                 while (step := self.progress.step) < last_step:
@@ -150,21 +154,20 @@ class Trainer:
                             task.action(self.progress)
                 writer.close()
                 saver.wait()
+            console.tell_end(run, self.progress, evaluator.results)
         return evaluator.results
 
     def _tasks(
         self,
+        run: Run,
         saver: checkpoint.Saver,
-        writer: summaries.Writer,
+        writer: Writer,
         evaluator: Evaluator,
         signals: Signals | None,
         commits: Commits | None,
     ) -> list[Task]:
         """Returns what is done between steps, in its order."""
         config, cluster = self._config, self._cluster
-        log = summaries.StepLog(
-            config, cluster.size, self._dataset.train.size, self.progress, writer
-        )
 
         def save_best(progress: Progress) -> None:
             saver.save_best(progress, evaluator.results["validation"])
@@ -174,7 +177,7 @@ class Trainer:
             saver.wait()
 
         tasks: list[Task] = [
-            Periodic(config.log_every, log),
+            *step_log(run, writer),
             Periodic(config.eval_every, evaluator),
             Periodic(config.eval_every, save_best),
             Periodic(config.checkpoint_every, saver.save),
@@ -183,17 +186,17 @@ class Trainer:
                 signals,
                 config.steps_per_call,
                 commits is not None,
-                self.progress,
+                run.start,
                 save_and_wait,
             ),
         ]
         if commits:
             tasks.insert(
-                3, commits.task(config, cluster, self._variables, self.progress)
+                -2, commits.task(config, cluster, self._variables, self.progress)
             )
         if config.profile:
             tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
-        return tasks
+        return console.watch(run, tasks)
 
     def train_to(self, step: int) -> Progress:
         """Trains up to a step, in one call of the graph.
@@ -213,7 +216,7 @@ class Trainer:
             self._cluster.size,
             self._dataset.train.size,
         )
-        loss = float(self._steps(tf.constant(indices)))
+        loss, gradient_norm = self._steps(tf.constant(indices)).numpy().tolist()
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(
@@ -227,6 +230,7 @@ class Trainer:
             loss,
             done.seconds + time.perf_counter() - begin,
             done.ramp,
+            gradient_norm,
         )
 
     def _train_steps(self, indices: tf.Tensor) -> tf.Tensor:
@@ -236,13 +240,15 @@ class Trainer:
             indices: of the examples of each step, int32 [steps, batch].
 
         Returns:
-            The loss of the last global batch, before its step; float32 scalar.
+            Of the last global batch, before its step: the loss, and the norm of its
+            gradient; float32 [2].
         """
-        loss = tf.constant(0.0)
-        for batch in indices:
-            loss = self._train_step(batch)
+        for batch in indices[:-1]:
+            self._train_step(batch)
+        # The last one apart: its figures are told, and no other step computes them.
+        loss, gradients = self._train_step(indices[-1])
         # [5] A figure that is told is one of all ranks.
-        return self._cluster.mean(loss)
+        return self._cluster.mean(tf.stack([loss, tf.linalg.global_norm(gradients)]))
 
     def _learning_rate(self) -> tf.Tensor:
         """Returns the learning rate of the next step."""
@@ -250,8 +256,8 @@ class Trainer:
             self._config, self._cluster.size, self._global_step, self.progress.ramp
         )
 
-    def _train_step(self, indices: tf.Tensor) -> tf.Tensor:
-        """Takes one step on the examples at the indices; returns the loss."""
+    def _train_step(self, indices: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Takes one step; returns this rank's loss, and the gradients of all ranks."""
         passes = self._config.backward_passes_per_step
         variables = list(self._variables.values())
         if passes == 1:
@@ -259,8 +265,9 @@ class Trainer:
         else:
             batches = tf.reshape(indices, [passes, -1])
             loss = optimizer.accumulated_loss(self._loss, batches, variables)
-        self._optimizer.minimize(loss, self._global_step, variables)
-        return loss
+        return loss, optimizer.minimize(
+            self._optimizer, loss, variables, self._global_step
+        )
 
     def _batch_loss(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""

@@ -251,7 +251,7 @@ compile_horovod() {
 
 install_distmnist() {
   pip install --force-reinstall --no-deps "$wheel"
-  pip install --no-build-isolation --editable "${root}[horovod,test]"
+  pip install --no-build-isolation --editable "${root}[horovod,report,test]"
 }
 
 # check: that all works; from then on the state file says so.

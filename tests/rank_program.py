@@ -34,7 +34,7 @@ def main() -> None:
 
     from distmnist.config import Config
     from distmnist.evaluation import Evaluator
-    from distmnist.summaries import Writer
+    from distmnist.metrics import Writer
 
     seen: dict[str, Any] = {}
     small = {"hidden1": 16, "hidden2": 8, "eval_every": 0, "checkpoint_every": 0}
