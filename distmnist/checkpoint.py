@@ -37,8 +37,10 @@ from distmnist.config import Config
 from distmnist.datasets import Dataset
 from distmnist.errors import InputError, RunError
 from distmnist.lock import DirectoryLock
+from distmnist.metrics import Precision
 from distmnist.periodic import Progress, Ramp
-from distmnist.summaries import EVENTS_PREFIX, METRICS_FILE, Precision
+from distmnist.summaries import FLAGS_FILE, METRICS_FILE
+from distmnist.tensorboard import EVAL_DIRECTORY, EVENTS_PREFIX
 
 BEST = "best"  # directory of the best checkpoint, in the log directory
 
@@ -91,8 +93,12 @@ def prepare_directory(log_dir: str, restart: bool) -> DirectoryLock:
 
 def _set_aside(directory: Path) -> None:
     """Moves the files of a run into a new directory beside them."""
-    prefixes = (_PREFIX, METRICS_FILE, EVENTS_PREFIX, BEST)
-    files = [path for path in directory.iterdir() if path.name.startswith(prefixes)]
+    prefixes = (_PREFIX, METRICS_FILE, FLAGS_FILE, EVENTS_PREFIX)
+    files = [
+        path
+        for path in directory.iterdir()
+        if path.name.startswith(prefixes) or path.name in (BEST, EVAL_DIRECTORY)
+    ]
     if not files:
         return
     # Within the directory, not beside it: it may be a mounted volume.

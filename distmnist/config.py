@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from distmnist.datasets import DEFAULT_MIRRORS
 from distmnist.errors import InputError
@@ -20,6 +21,44 @@ from distmnist.errors import InputError
 DATASETS = ("auto", "mnist", "digits", "fake")
 LR_SCALINGS = ("linear", "sqrt", "none")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+
+
+# The flags by subject: the order of --help and of the README.
+SUBJECTS = {
+    "Network and training": (
+        "learning_rate",
+        "lr_scaling",
+        "warmup_steps",
+        "batch_size",
+        "max_steps",
+        "num_epochs",
+        "momentum",
+        "model",
+        "hidden1",
+        "hidden2",
+        "seed",
+    ),
+    "Data": ("dataset", "fake_data", "input_data_dir", "mnist_mirrors", "fake_sizes"),
+    "Output": (
+        "log_dir",
+        "log_every",
+        "eval_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "restart",
+        "progress",
+    ),
+    "Faults": ("elastic", "commit_steps", "grace_seconds", "stall_seconds"),
+    "Speed and precision of the arithmetic": (
+        "backward_passes_per_step",
+        "fp16_allreduce",
+        "use_adasum",
+        "compute_dtype",
+        "xla",
+        "steps_per_call",
+        "profile",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +94,7 @@ class Config:
     checkpoint_every: int = 1000
     keep_checkpoints: int = 5
     restart: bool = False
+    progress: bool | None = None
 
     elastic: bool = False
     commit_steps: int = 100
@@ -229,6 +269,11 @@ def define_flags() -> None:
         "Start anew, moving the run in --log_dir to a directory beside it there.",
     )
     flags.DEFINE_boolean(
+        "progress",
+        default.progress,
+        "Show a progress bar on standard error; by default where that is a terminal.",
+    )
+    flags.DEFINE_boolean(
         "elastic",
         default.elastic,
         "Go on when ranks come and go, under horovodrun --host-discovery-script.",
@@ -281,6 +326,63 @@ def define_flags() -> None:
         None,
         "FROM,TO: write a profile of TensorFlow's from step FROM to step TO.",
     )
+    app.define_help_flags()
+    flags.DEFINE_flag(_Help(allow_override=True))
+
+
+class _Help(flags.BooleanFlag):
+    """--help: the flags by subject, a line or two each."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__("help", False, "show this help", short_name="?", **kwargs)
+
+    def parse(self, argument: Any) -> None:
+        super().parse(argument)
+        if self.value:
+            print(_help())
+            sys.exit(0)
+
+
+def _help() -> str:
+    """Returns what --help shows."""
+    lines = [sys.modules["__main__"].__doc__ or ""]
+    for subject, names in SUBJECTS.items():
+        lines.append(f"{subject}:")
+        for name in names:
+            flag = flags.FLAGS[name]
+            default = (flag.default_as_str or "").strip("'")
+            start = f"--[no]{name}" if flag.boolean else f"--{name}={default}"
+            if len(start) > 32:
+                start = f"--{name}"
+            text = f"  {start:<34}{flag.help}"
+            lines.append(textwrap.fill(text, 88, subsequent_indent=" " * 36))
+        lines.append("")
+    lines.append(
+        "--flagfile=FILE reads flags from a file, as <log_dir>/flags.txt. "
+        "--verbosity=1 shows\nwhat the libraries say, -1 only warnings. --helpfull "
+        "shows all flags."
+    )
+    return "\n".join(lines)
+
+
+def to_flags(config: Config) -> str:
+    """Returns a configuration as a file for --flagfile.
+
+    All but --restart, which is an order, and not a setting.
+    """
+    lines = []
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        if value not in (None, "") and name != "restart":
+            lines.append(f"--{name}={value}\n")
+    return "".join(lines)
+
+
+def verbosity() -> int:
+    """Returns absl's --verbosity, once parsed: 0, INFO, if it is not given."""
+    flag: Any = flags.FLAGS["verbosity"]
+    return int(flag.value) if flag.present else logging.INFO
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -295,7 +397,6 @@ def parse(argv: Sequence[str]) -> Config:
         InputError: a flag is unknown, or its value wrong.
         SystemExit: after `--help`, with status 0.
     """
-    app.define_help_flags()
     try:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:

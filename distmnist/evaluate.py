@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 from typing import TYPE_CHECKING
 
-from distmnist import program, runtime
+from distmnist import program
 from distmnist.cluster import Cluster
 from distmnist.errors import InputError
 
 if TYPE_CHECKING:
-    from distmnist.summaries import Precision
+    from distmnist.metrics import Precision
 
 SPLITS = ("train", "validation", "test")
 
@@ -43,17 +42,13 @@ def _parse() -> argparse.Namespace:
 def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
     import tensorflow as tf
 
-    from distmnist import trained
+    from distmnist import console, trained
     from distmnist.datasets import Split
     from distmnist.evaluation import Evaluator
-    from distmnist.summaries import Console, Writer
+    from distmnist.metrics import Writer
     from distmnist.trainer import load_dataset
 
     saved = trained.find(options.log_dir, workers)
-    # Many examples a pass are enough work for all cores.
-    runtime.configure_tensorflow(
-        workers.local_rank, workers.local_size, workers.size, math.inf
-    )
     config = saved.config
     if options.input_data_dir:
         config = dataclasses.replace(config, input_data_dir=options.input_data_dir)
@@ -69,7 +64,7 @@ def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
     network = trained.load(saved, workers)
     results = Evaluator(splits, network, workers, Writer()).evaluate()
     if workers.rank == 0:
-        Console().evaluation(saved.step, results)
+        console.tell_precision(results)
         program.write(_tables(results[options.split]))
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from distmnist.summaries import EVENTS_PREFIX, METRICS_FILE
+from distmnist.summaries import METRICS_FILE
+from distmnist.tensorboard import EVAL_DIRECTORY, EVENTS_PREFIX
 
 
 def rewind(log_dir: str, step: int) -> None:
@@ -34,7 +35,10 @@ def rewind(log_dir: str, step: int) -> None:
     if (metrics := directory / METRICS_FILE).exists():
         aside.write_text("".join(_lines(metrics, step)))
         os.replace(aside, metrics)
-    for events in directory.glob(f"{EVENTS_PREFIX}*"):
+    for events in (
+        *directory.glob(f"{EVENTS_PREFIX}*"),
+        *directory.glob(f"{EVAL_DIRECTORY}/*/{EVENTS_PREFIX}*"),
+    ):
         kept = [event for event in _events(events) if _step(event) <= step]
         if not kept:
             events.unlink()

@@ -77,6 +77,20 @@ class _FlatMomentum(_Flat, v1.MomentumOptimizer):  # type: ignore[misc]
     pass
 
 
+def _is_flat(config: Config, cluster: Cluster) -> bool:
+    # Adasum compares the gradients of each variable, so those must stay apart.
+    return cluster.size > 1 and not config.use_adasum
+
+
+def zero_gradients(
+    config: Config, cluster: Cluster, variables: Sequence[tf.Variable]
+) -> list[tf.Tensor]:
+    """Returns zeros in the form of the gradients that `minimize` returns."""
+    if _is_flat(config, cluster):
+        return [tf.zeros(sum(v.shape.num_elements() for v in variables))]
+    return [tf.zeros(v.shape) for v in variables]
+
+
 def create(
     config: Config,
     cluster: Cluster,
@@ -97,8 +111,7 @@ def create(
     """
     # Horovod wraps this optimizer.  Its wrapper of Keras optimizers is older
     # than Keras 3, which comes with TensorFlow 2.18, and averages nothing there.
-    # Adasum compares the gradients of each variable, so those must stay apart.
-    flat = cluster.size > 1 and not config.use_adasum
+    flat = _is_flat(config, cluster)
     if config.momentum:
         sgd = (_FlatMomentum if flat else v1.MomentumOptimizer)(rate, config.momentum)
     else:
@@ -110,13 +123,32 @@ def create(
         for slot in sgd.get_slot_names()
         for name, variable in variables.items()
     }
-    distributed = cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum)
-    # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
-    # takes two seconds.
-    distributed.minimize = tf.autograph.experimental.do_not_convert(
-        distributed.minimize
-    )
-    return distributed, slots
+    return cluster.distribute(sgd, config.fp16_allreduce, config.use_adasum), slots
+
+
+# There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
+# takes two seconds.
+@tf.autograph.experimental.do_not_convert
+def minimize(
+    optimizer: Any,
+    loss: tf.Tensor,
+    variables: Sequence[tf.Variable],
+    global_step: tf.Variable,
+) -> list[tf.Tensor]:
+    """Takes one step, as an optimizer's own `minimize` does.
+
+    Args:
+        optimizer: of `create`.
+        loss: of this rank's batch, float32 scalar.
+        variables: what to change.
+        global_step: is incremented.
+
+    Returns:
+        The gradients, averaged over all ranks.
+    """
+    gradients = optimizer.compute_gradients(loss, variables)
+    optimizer.apply_gradients(gradients, global_step)
+    return [gradient for gradient, _ in gradients]
 
 
 def accumulated_loss(

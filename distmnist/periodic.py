@@ -29,6 +29,7 @@ class Progress(NamedTuple):
         loss: of the last global batch, before its step.
         seconds: spent in steps since the process began.
         ramp: of the learning rate, once the number of ranks has changed.
+        gradient_norm: of the gradient of the last step, averaged over all ranks.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Progress(NamedTuple):
     loss: float = float("nan")
     seconds: float = 0.0
     ramp: Ramp | None = None
+    gradient_norm: float = float("nan")
 
 
 class Task(Protocol):
@@ -72,3 +74,21 @@ class Periodic(NamedTuple):
     def is_due(self, step: int, last_step: int) -> bool:
         """Tells whether the action follows this step."""
         return self.next_step(step - 1, last_step) == step
+
+
+class AtStops(NamedTuple):
+    """An action that is taken wherever the loop stops for another task.
+
+    Attributes:
+        action: what is done; all ranks do it.
+    """
+
+    action: Callable[[Progress], None]
+
+    def next_step(self, step: int, last_step: int) -> int:
+        """Returns the last step: this task needs no stop of its own."""
+        return last_step
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tells that the action follows this step."""
+        return True

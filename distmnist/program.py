@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import traceback
 from collections.abc import Callable
 from logging import WARNING
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 from absl import flags, logging
 
 from distmnist import cluster, runtime
 from distmnist.cluster import Cluster
+from distmnist.config import Config
 from distmnist.errors import InputError, UserError
 
 T = TypeVar("T")
@@ -26,15 +28,26 @@ def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
             that takes seconds, and a wrong flag is told at once.
         work: takes what `parse` returned, and the ranks.
     """
+    settings, wrong = None, None
+    try:
+        settings = parse()
+    except UserError as error:
+        wrong = error
     try:
         workers = cluster.connect()
     except UserError as error:
         Cluster().fail(error)
     try:
         set_up_logging(workers.rank)
-        settings = workers.together(parse)
-        runtime.import_tensorflow()
-        work(settings, workers)
+        if not wrong:
+            runtime.import_tensorflow()
+            # Before a collective of Horovod's does it. Many examples a pass are
+            # enough work for all cores.
+            runtime.configure_tensorflow(
+                workers.local_rank, workers.local_size, workers.size, math.inf
+            )
+        workers.together(lambda: raise_if(wrong))
+        work(cast(T, settings), workers)
     except UserError as error:
         workers.fail(error)
     except KeyboardInterrupt:
@@ -47,13 +60,48 @@ def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
         workers.abort(1)
 
 
-def set_up_logging(rank: int) -> None:
-    """Lets rank 0 tell what it does, and the others nothing but errors."""
+def prepare_tensorflow(settings: Config, workers: Cluster) -> None:
+    """Imports TensorFlow, and chooses its devices before anything uses them."""
+    # Imported only now, because it takes seconds to load, and a wrong flag is told at
+    # once.
+    runtime.import_tensorflow()
+    from distmnist import networks
+
+    try:
+        network = networks.find(settings.model)
+    except UserError as error:
+        wrong = error
+        workers.together(lambda: raise_if(wrong))
+        raise
+    runtime.configure_tensorflow(
+        workers.local_rank,
+        workers.local_size,
+        workers.size,
+        network.step_flops(settings),
+    )
+
+
+def raise_if(error: UserError | None) -> None:
+    """Raises an error, if there is one."""
+    if error:
+        raise error
+
+
+def set_up_logging(rank: int, verbosity: int = logging.INFO) -> None:
+    """Lets rank 0 tell what it does, and the others nothing but errors.
+
+    Args:
+        rank: of this process.
+        verbosity: of absl; where it is above INFO, all tell all.
+    """
     logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO if rank == 0 else logging.ERROR)
+    all_of_it = verbosity > logging.INFO
+    logging.set_verbosity(verbosity if rank == 0 or all_of_it else logging.ERROR)
     # Of the libraries that log here too, only warnings are of interest.
     logging.get_absl_handler().addFilter(
-        lambda record: record.levelno >= WARNING or __package__ in record.pathname
+        lambda record: (
+            all_of_it or record.levelno >= WARNING or __package__ in record.pathname
+        )
     )
 
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import metadata
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
 
@@ -56,6 +59,14 @@ def prepare_environment(
     if cores() == os.cpu_count() and not elastic:  # else somebody has chosen already
         available = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {available[local_rank % len(available)]})
+
+
+def show_chatter() -> None:
+    """Lets TensorFlow and Horovod say all that they have to say.
+
+    To have an effect, it must run before `prepare_environment`.
+    """
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="0", HOROVOD_LOG_LEVEL="info")
 
 
 def configure_tensorflow(
@@ -109,6 +120,30 @@ def settings() -> str:
     return ", ".join(f"{name} {value}" for name, value in chosen.items())
 
 
+def device() -> str:
+    """Returns what this process computes on, for people to read."""
+    import tensorflow as tf
+
+    for gpu in tf.config.get_visible_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(gpu)["device_name"])
+    return f"CPU of {cores()} {'core' if cores() == 1 else 'cores'}"
+
+
+def environment() -> dict[str, str]:
+    """Returns what this process runs on and with, for people to read."""
+    versions = {}
+    for name in ("distmnist", "tensorflow", "horovod", "mpi4py", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "host": socket.gethostname(),
+        "device": device(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
 def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
     """Returns how many threads a rank is to share an operation's work among.
 
@@ -151,8 +186,12 @@ def import_tensorflow() -> None:
     Each process of TensorFlow 2.18 reports, as errors and before any log level
     applies, that its CUDA plug-ins are registered twice.  They are harmless, and
     N ranks times five lines of them hide what matters.  If the import fails,
-    all that was said is shown.
+    all that was said is shown; so it is if TF_CPP_MIN_LOG_LEVEL asks for it.
     """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        with hidden("keras"):
+            import tensorflow
+        return
     with tempfile.TemporaryFile() as said, hidden("keras"):
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)

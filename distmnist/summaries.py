@@ -1,151 +1,55 @@
-"""What a run tells: console lines, TensorBoard, metrics.jsonl.
+"""What a run tells: console lines, TensorBoard, metrics.jsonl, flags.txt.
 
-One interface, `Writer`, written to by one call; `create` gives rank 0 all of
-them and the other ranks none, so that rank 0 alone writes.
+One interface, `metrics.Writer`, written to by one call; `create_writer` gives rank 0
+all of them and the other ranks none, so that rank 0 alone writes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
-from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
 
-from distmnist import optimizer
+from distmnist import optimizer, runtime
 from distmnist.cluster import Cluster
-from distmnist.config import Config
+from distmnist.config import Config, to_flags
+from distmnist.console import Console
 from distmnist.errors import RunError
-from distmnist.periodic import Progress
+from distmnist.metrics import Evaluation, Run, TrainMetrics, Writer
+from distmnist.periodic import AtStops, Periodic, Progress, Task
+from distmnist.tensorboard import EventFiles
 
 METRICS_FILE = "metrics.jsonl"
-EVENTS_PREFIX = "events.out.tfevents."  # TensorBoard chooses it
+FLAGS_FILE = "flags.txt"
 
-_TITLES = {
-    "train": "Training Data Eval:",
-    "validation": "Validation Data Eval:",
-    "test": "Test Data Eval:",
-}
-
-
-class Precision(NamedTuple):
-    """Precision @ 1 of one split.
-
-    Attributes:
-        num_examples: size of the split.
-        num_correct: how many have their label as the highest logit.
-        confusion: int64 [10, 10]: how many of each label (row) were taken for each
-            class (column).  What has no finite logits is in none.
-    """
-
-    num_examples: int
-    num_correct: int
-    confusion: NDArray[np.int64]
-
-    @property
-    def value(self) -> float:
-        """Fraction of correct examples, in [0, 1]."""
-        return self.num_correct / self.num_examples
-
-    @property
-    def of_class(self) -> NDArray[np.float64]:
-        """Of what was taken for each class, the fraction that is; nan if nothing."""
-        return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=0))
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """Of each class, the fraction that was found; nan if there is none."""
-        return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=1))
-
-
-class TrainMetrics(NamedTuple):
-    """What is known of the steps since the last log line.
-
-    Attributes:
-        step: completed steps.
-        loss: of the global batch of the last step.
-        learning_rate: of the last step.
-        examples_per_sec: of all ranks together.
-        sec_per_step: mean duration of a step.
-        epoch: passes over the training split so far, a fraction.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    examples_per_sec: float
-    sec_per_step: float
-    epoch: float
-
-
-class Writer:
-    """Receives what is worth telling."""
-
-    def graph(self, graph: tf.Graph) -> None:
-        """Shows the network."""
-
-    def train(self, metrics: TrainMetrics) -> None:
-        """Tells of training."""
-
-    def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
-        """Tells of an evaluation of all splits.
-
-        Args:
-            step: completed steps.
-            results: by name of the split.
-        """
-
-    def close(self) -> None:
-        """Brings all to the disk."""
-
-
-class Console(Writer):
-    """Standard output, in the tutorial's words."""
-
-    def train(self, metrics: TrainMetrics) -> None:
-        """Prints the line of a step."""
-        step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
-        _print(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)")
-
-    def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
-        """Prints the lines of each split."""
-        for split, result in results.items():
-            _print(
-                f"{_TITLES[split]}\n"
-                f"  Num examples: {result.num_examples}  "
-                f"Num correct: {result.num_correct}  "
-                f"Precision @ 1: {result.value:0.04f}"
-            )
-
-
-def _print(text: str) -> None:
-    """Prints in one piece: launchers put the lines of all ranks together."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+# Steps follow one another inside the graph, so what is known is the mean of those
+# between two stops of the loop; the percentiles are over so many of these means.
+_WINDOW = 100
+_PERCENTILES = (50, 95, 99)
 
 
 class _JsonLines(Writer):
     """metrics.jsonl: an object a line, flushed line by line."""
 
-    def __init__(self, path: Path, size: int):
+    def __init__(self, path: Path, size: int, step: int):
         self._file: IO[str] = path.open("a", buffering=1)
         self._size = size
+        self._write(kind="start", step=step, **runtime.environment())
 
     def train(self, metrics: TrainMetrics) -> None:
         values = metrics._asdict()
         del values["sec_per_step"]
         self._write(kind="train", **values)
 
-    def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
-        for split, result in results.items():
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        for split, result in evaluation.results.items():
             self._write(
                 kind="eval",
                 step=step,
@@ -161,43 +65,6 @@ class _JsonLines(Writer):
 
     def close(self) -> None:
         self._file.close()
-
-
-class _TensorBoard(Writer):
-    """An event file: scalars, the graph, the flags."""
-
-    def __init__(self, log_dir: str, config: Config, size: int):
-        self._writer = tf.summary.create_file_writer(log_dir)
-        values = dataclasses.asdict(config)
-        rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-        with self._writer.as_default(step=0):
-            tf.summary.text("flags", f"| flag | value |\n|---|---|\n{rows}")
-            hparams.hparams(
-                {
-                    name: value if isinstance(value, (bool, int, float)) else str(value)
-                    for name, value in {**values, "size": size}.items()
-                }
-            )
-
-    def graph(self, graph: tf.Graph) -> None:
-        with self._writer.as_default(step=0):
-            tf.summary.graph(graph)
-
-    def train(self, metrics: TrainMetrics) -> None:
-        with self._writer.as_default(step=metrics.step):
-            tf.summary.scalar("loss", metrics.loss)
-            tf.summary.scalar("learning_rate", metrics.learning_rate)
-            tf.summary.scalar("examples_per_sec", metrics.examples_per_sec)
-        self._writer.flush()  # a kill may come before the next checkpoint
-
-    def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
-        with self._writer.as_default(step=step):
-            for split, result in results.items():
-                tf.summary.scalar(f"precision/{split}", result.value)
-        self._writer.flush()
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 class _All(Writer):
@@ -219,95 +86,101 @@ class _All(Writer):
             ) from None
 
     def graph(self, graph: tf.Graph) -> None:
-        with self._failures():
-            for writer in self._writers:
-                writer.graph(graph)
+        self._tell(lambda writer: writer.graph(graph))
 
     def train(self, metrics: TrainMetrics) -> None:
-        with self._failures():
-            for writer in self._writers:
-                writer.train(metrics)
+        self._tell(lambda writer: writer.train(metrics))
 
-    def evaluation(self, step: int, results: Mapping[str, Precision]) -> None:
-        with self._failures():
-            for writer in self._writers:
-                writer.evaluation(step, results)
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        self._tell(lambda writer: writer.evaluation(step, evaluation))
 
     def close(self) -> None:
+        self._tell(lambda writer: writer.close())
+
+    def _tell(self, what: Callable[[Writer], None]) -> None:
         with self._failures():
             for writer in self._writers:
-                writer.close()
+                what(writer)
 
 
-def create(config: Config, cluster: Cluster) -> Writer:
+def create_writer(config: Config, cluster: Cluster, step: int) -> Writer:
     """Returns what this rank writes to: everything on rank 0, else nothing.
+
+    Rank 0 also writes the flags, ready for --flagfile.
 
     Args:
         config: of the run; its log directory exists.
         cluster: of the run.
+        step: where it begins.
 
     Raises:
         RunError: a file can't be written.
     """
     if cluster.rank != 0:
         return Writer()
-    log_dir = config.log_dir
+    directory = Path(config.log_dir)
+
+    def write_flags() -> Writer:
+        (directory / FLAGS_FILE).write_text(to_flags(config))
+        return Writer()
+
     return _All(
-        log_dir,
+        config.log_dir,
         (
+            write_flags,
             Console,
-            lambda: _JsonLines(Path(log_dir, METRICS_FILE), cluster.size),
-            lambda: _TensorBoard(log_dir, config, cluster.size),
+            lambda: _JsonLines(directory / METRICS_FILE, cluster.size, step),
+            lambda: EventFiles(config.log_dir, config, cluster.size),
         ),
     )
+
+
+def step_log(run: Run, writer: Writer) -> list[Task]:
+    """Returns the tasks that measure how training goes, and tell the writer of it."""
+    log = StepLog(run, writer)
+    return [AtStops(log.note), Periodic(run.config.log_every, log)]
 
 
 class StepLog:
     """Tells how training goes, each time it is called."""
 
-    def __init__(
-        self,
-        config: Config,
-        size: int,
-        num_examples: int,
-        start: Progress,
-        writer: Writer,
-    ):
+    def __init__(self, run: Run, writer: Writer):
         """Begins to measure.
 
         Args:
-            config: of the run.
-            size: number of ranks.
-            num_examples: size of the training split.
-            start: where the training begins.
+            run: what to tell of.
             writer: is told.
         """
-        self._config = config
-        self._size = size
-        self._num_examples = num_examples
-        self._before = start
+        self._run = run
+        self._told = self._noted = run.start
+        self._step_ms: deque[float] = deque(maxlen=_WINDOW)
         self._writer = writer
+
+    def note(self, progress: Progress) -> None:
+        """Notes how long the steps since the last stop of the loop took."""
+        before, self._noted = self._noted, progress
+        if before.seconds:  # the first ones wait for the graph to be built
+            seconds = progress.seconds - before.seconds
+            self._step_ms.append(1000 * seconds / (progress.step - before.step))
 
     def __call__(self, progress: Progress) -> None:
         """Tells of the steps since the last call."""
-        before, self._before = self._before, progress
+        before, self._told = self._told, progress
         seconds = progress.seconds - before.seconds
-        rate = optimizer.learning_rate(
-            self._config, self._size, progress.step - 1, progress.ramp
+        config, size = self._run.config, self._run.cluster.size
+        rate = optimizer.learning_rate(config, size, progress.step - 1, progress.ramp)
+        percentiles = (
+            np.percentile(self._step_ms, _PERCENTILES).tolist() if self._step_ms else ()
         )
         self._writer.train(
             TrainMetrics(
                 step=progress.step,
                 loss=progress.loss,
                 learning_rate=float(rate),
+                gradient_norm=progress.gradient_norm,
                 examples_per_sec=(progress.consumed - before.consumed) / seconds,
                 sec_per_step=seconds / (progress.step - before.step),
-                epoch=progress.consumed / self._num_examples,
+                step_ms={f"p{p}": ms for p, ms in zip(_PERCENTILES, percentiles)},
+                epoch=progress.consumed / self._run.num_examples,
             )
         )
-
-
-def _fractions(
-    part: NDArray[np.int64], whole: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)

@@ -10,7 +10,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from distmnist import cluster, config, program, runtime
 from distmnist.errors import UserError
@@ -25,16 +25,19 @@ def main() -> None:
     signals = Signals()
     settings, wrong = _parse_flags()
     signals.grace_seconds = settings.grace_seconds
+    if config.verbosity() > logging.INFO:
+        runtime.show_chatter()
     try:
         workers = cluster.connect(settings.stall_seconds)
     except UserError as error:
         cluster.Cluster().fail(error)
     try:
-        program.set_up_logging(workers.rank)
+        program.set_up_logging(workers.rank, config.verbosity())
         if wrong:
             # Whether all ranks have it or one, all are told together.
-            workers.together(lambda: _raise(wrong))
-        _prepare_tensorflow(settings, workers)
+            workers.together(lambda: program.raise_if(wrong))
+        program.prepare_tensorflow(settings, workers)
+        logging.info("Chosen: %s", runtime.settings())
         if settings.elastic or workers.is_elastic:
             from distmnist import elastic
 
@@ -77,31 +80,6 @@ def _train(
     from distmnist import trainer
 
     trainer.train(settings, workers, signals, commits)
-
-
-def _raise(error: UserError) -> None:
-    raise error
-
-
-def _prepare_tensorflow(settings: config.Config, workers: cluster.Cluster) -> None:
-    """Imports TensorFlow, and chooses its devices before anything uses them."""
-    # Imported only now, because it takes seconds to load, and a wrong flag is told at
-    # once.
-    runtime.import_tensorflow()
-    from distmnist import networks
-
-    try:
-        network = networks.find(settings.model)
-    except UserError as error:
-        wrong = error
-        workers.together(lambda: _raise(wrong))
-        raise
-    runtime.configure_tensorflow(
-        workers.local_rank,
-        workers.local_size,
-        workers.size,
-        network.step_flops(settings),
-    )
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from absl import logging
 
 from distmnist import (
     checkpoint,
+    console,
     datasets,
     model,
     networks,
     optimizer,
     sampling,
-    summaries,
 )
 from distmnist.cluster import Cluster
 from distmnist.config import Config
@@ -24,11 +24,12 @@ from distmnist.datasets import Dataset, Split
 from distmnist.elastic import Commits
 from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
+from distmnist.metrics import Precision, Run, Writer
 from distmnist.periodic import Periodic, Progress, Task
 from distmnist.profiling import Profiler
 from distmnist.stalls import Watchdog
 from distmnist.stopping import Signals, StopTask
-from distmnist.summaries import Precision
+from distmnist.summaries import create_writer, step_log
 
 
 def train(
@@ -145,7 +146,7 @@ class Trainer:
             cluster.broadcast_variables(list(self.variables.values()), holder)
             self._global_step.assign(self.progress.step)
             # [3] Rank 0 alone writes; the writer of the others does nothing.
-            writer = summaries.create(config, cluster)
+            writer = create_writer(config, cluster, self.progress.step)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._graph_of_a_step())
             evaluator = Evaluator(self._splits, self.network, cluster, writer)
@@ -153,7 +154,10 @@ class Trainer:
             if self.progress.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
-            tasks = self._tasks(saver, writer, evaluator, signals, commits)
+            run = Run(
+                config, cluster, self._dataset.train.size, self.progress, last_step
+            )
+            tasks = self._tasks(run, saver, writer, evaluator, signals, commits)
             watchdog = Watchdog(cluster, config.stall_seconds)
             with watchdog, signals.deferred() if signals else contextlib.nullcontext():
                 while (step := self.progress.step) < last_step:
@@ -164,21 +168,20 @@ class Trainer:
                             task.action(self.progress)
                 writer.close()
                 saver.wait()
+            console.tell_end(run, self.progress, evaluator.results)
         return evaluator.results
 
     def _tasks(
         self,
+        run: Run,
         saver: checkpoint.Saver,
-        writer: summaries.Writer,
+        writer: Writer,
         evaluator: Evaluator,
         signals: Signals | None,
         commits: Commits | None,
     ) -> list[Task]:
         """Returns what is done between steps, in its order."""
         config, cluster = self._config, self._cluster
-        log = summaries.StepLog(
-            config, cluster.size, self._dataset.train.size, self.progress, writer
-        )
 
         def save_best(progress: Progress) -> None:
             saver.save_best(progress, evaluator.results["validation"])
@@ -188,7 +191,7 @@ class Trainer:
             saver.wait()
 
         tasks: list[Task] = [
-            Periodic(config.log_every, log),
+            *step_log(run, writer),
             Periodic(config.eval_every, evaluator),
             Periodic(config.eval_every, save_best),
             Periodic(config.checkpoint_every, saver.save),
@@ -197,17 +200,17 @@ class Trainer:
                 signals,
                 config.steps_per_call,
                 commits is not None,
-                self.progress,
+                run.start,
                 save_and_wait,
             ),
         ]
         if commits:
             tasks.insert(
-                3, commits.task(config, cluster, self.variables, self.progress)
+                -2, commits.task(config, cluster, self.variables, self.progress)
             )
         if config.profile:
             tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
-        return tasks
+        return console.watch(run, tasks)
 
     def train_to(self, step: int) -> Progress:
         """Trains up to a step, in one call of the graph.
@@ -229,7 +232,8 @@ class Trainer:
         )
         position = done.consumed + self._cluster.rank * config.step_size
         position = tf.constant(position, tf.int64)
-        loss = float(self._steps(tf.constant(indices), position))
+        told = self._steps(tf.constant(indices), position).numpy().tolist()
+        loss, gradient_norm = told
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(
@@ -243,6 +247,7 @@ class Trainer:
             loss,
             done.seconds + time.perf_counter() - begin,
             done.ramp,
+            gradient_norm,
         )
 
     def _train_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
@@ -253,15 +258,21 @@ class Trainer:
             position: in the stream, of the first of them, int64 scalar.
 
         Returns:
-            The loss of the last global batch, before its step; float32 scalar.
+            Of the last global batch, before its step: the loss, and the norm of its
+            gradient; float32 [2].
         """
-        loss = tf.constant(0.0)
         stride = self._config.step_size * self._cluster.size
+        loss = tf.constant(0.0)
+        gradients = optimizer.zero_gradients(
+            self._config, self._cluster, list(self._trained.values())
+        )
         for step in tf.range(tf.shape(indices, tf.int64)[0]):
             # A network that takes no positions does not pay for them.
-            loss = self._train_step(tf.gather(indices, step), position + step * stride)
+            loss, gradients = self._train_step(
+                tf.gather(indices, step), position + step * stride
+            )
         # [5] A figure that is told is one of all ranks.
-        return self._cluster.mean(loss)
+        return self._cluster.mean(tf.stack([loss, tf.linalg.global_norm(gradients)]))
 
     def _learning_rate(self) -> tf.Tensor:
         """Returns the learning rate of the next step."""
@@ -269,8 +280,10 @@ class Trainer:
             self._config, self._cluster.size, self._global_step, self.progress.ramp
         )
 
-    def _train_step(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-        """Takes one step on the examples at the indices; returns the loss."""
+    def _train_step(
+        self, indices: tf.Tensor, position: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Takes one step; returns this rank's loss, and the gradients of all ranks."""
         passes, size = self._config.backward_passes_per_step, self._config.batch_size
         weights = list(self._trained.values())
         if passes == 1:
@@ -282,8 +295,9 @@ class Trainer:
                 passes,
                 weights,
             )
-        self._optimizer.minimize(loss, self._global_step, weights)
-        return loss
+        return loss, optimizer.minimize(
+            self._optimizer, loss, weights, self._global_step
+        )
 
     def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""

@@ -46,6 +46,8 @@ fi
 source "$launch/../.venv/bin/activate"
 
 ((np > 1)) || exec python -m distmnist.train "$@"
+# A terminal that mpirun has is none for its workers.
+[[ ! -t 2 ]] || set -- --progress "$@"
 # Not horovodrun, which marks each line with its rank. --quiet: a worker that failed
 # has said why, and mpirun need not add a page to it.
 exec "$launch/graceful.sh" mpirun --quiet -np "$np" python -m distmnist.train "$@"

@@ -61,7 +61,7 @@ main() {
 }
 
 parse_options() {
-  asked_kind='' asked_python='' extras=horovod,k8s,test dry_run=false quiet=false
+  asked_kind='' asked_python='' extras=horovod,k8s,report,test dry_run=false quiet=false
   while (($#)); do
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;

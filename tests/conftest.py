@@ -8,9 +8,26 @@ from pathlib import Path
 import pytest
 
 from distmnist import runtime
+from tests import launching
 
 # Before any test module imports TensorFlow.
 runtime.prepare_environment(local_rank=0, local_size=1)
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log directory of a finished run of two workers on the digits."""
+    directory = tmp_path_factory.mktemp("runs") / "digits"
+    flags = "--dataset=digits --max_steps=60 --log_every=10 --eval_every=30"
+    command = (*launching.MPIRUN, 2, *launching.TRAIN, *flags.split())
+    launching.run((*command, f"--log_dir={directory}"))
+    return directory
+
+
+@pytest.fixture
+def threads_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow runs in this process already: too late to choose its threads."""
+    monkeypatch.setattr("distmnist.runtime.configure_tensorflow", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

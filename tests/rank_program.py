@@ -48,7 +48,7 @@ def train(
     """Trains a network twice, and returns what each rank saw, and its variables."""
     from distmnist.config import Config
     from distmnist.evaluation import Evaluator
-    from distmnist.summaries import Writer
+    from distmnist.metrics import Writer
 
     seen: dict[str, Any] = {}
     flags = {**flags, "eval_every": 0, "checkpoint_every": 0}

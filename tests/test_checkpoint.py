@@ -17,8 +17,8 @@ from distmnist import checkpoint, datasets, model
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.errors import InputError, RunError
+from distmnist.metrics import Precision
 from distmnist.periodic import Progress
-from distmnist.summaries import Precision
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
 CONFUSION = np.zeros((10, 10), np.int64)
@@ -90,12 +90,16 @@ def test_others_can_read_it(tmp_path: Path) -> None:
     )
 
 
+def precision(correct: int) -> Precision:
+    return Precision(10, correct, np.zeros((10, 10), int))
+
+
 def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     save, _ = saver(small(tmp_path, keep_checkpoints=2))
     with save:
         save.restore()
         for step, correct in ((1, 5), (2, 7), (3, 6), (4, 7)):
-            save.save_best(Progress(step, step), Precision(10, correct, CONFUSION))
+            save.save_best(Progress(step, step), precision(correct))
             save.save(Progress(step, step))
     assert names(tmp_path) == {"model.ckpt-3", "model.ckpt-4"}
     assert names(tmp_path / "best") == {"model.ckpt-2"}
@@ -103,7 +107,7 @@ def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
     save, _ = saver(small(tmp_path))
     with save:
         save.restore()
-        save.save_best(Progress(5, 5), Precision(10, 7, CONFUSION))
+        save.save_best(Progress(5, 5), precision(7))
     assert names(tmp_path / "best") == {"model.ckpt-2"}
 
 

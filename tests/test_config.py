@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 
 from distmnist import config
@@ -75,6 +78,37 @@ def test_bad_flags_are_told_in_one_line(arguments: list[str], told: str) -> None
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 2
+
+
+def test_saved_flags_are_a_flagfile(tmp_path: Path) -> None:
+    given = ("--batch_size=7", "--fake_sizes=5,6,7", "--xla", "--profile=2,4")
+    parsed = parse(*given, "--restart", "--num_epochs=0.5", "--log_dir=some where")
+    saved = tmp_path / "flags.txt"
+    saved.write_text(config.to_flags(parsed))
+    again = parse(f"--flagfile={saved}")
+    assert again == dataclasses.replace(parsed, restart=False)
+    # What stands behind it on the command line wins.
+    assert parse(f"--flagfile={saved}", "--batch_size=8").batch_size == 8
+
+
+def test_a_missing_flagfile_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.txt"):
+        parse(f"--flagfile={tmp_path / 'none.txt'}")
+
+
+def test_help_is_short_and_by_subject(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse("--help")
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    place = -1
+    for subject, names in config.SUBJECTS.items():
+        for text in (f"\n{subject}:\n", *(f"{name}" for name in names)):
+            place = printed.index(text, place + 1)
+    assert "--logtostderr" not in printed  # absl's own are in --helpfull
+    assert max(map(len, printed.splitlines())) <= 88
+    named = [name for names in config.SUBJECTS.values() for name in names]
+    assert sorted(named) == sorted([*Config.__dataclass_fields__, "fake_data"])
 
 
 def test_help_lists_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

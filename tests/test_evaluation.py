@@ -11,7 +11,7 @@ from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Split
 from distmnist.evaluation import Evaluator
-from distmnist.summaries import Writer
+from distmnist.metrics import Precision, Writer
 
 
 @pytest.mark.parametrize("num_examples", [1, 7, 1000, 1001, 2345])
@@ -24,11 +24,57 @@ def test_counts_every_example_once(num_examples: int) -> None:
     expected = int((logits.numpy().argmax(axis=1) == labels).sum())
 
     splits = {"test": Split(tf.constant(images), tf.constant(labels))}
-    counts = []
+    counts, confusion = [], np.zeros((10, 10), int)
     for rank in range(3):  # three ranks' shares, one after another
         cluster = Cluster()
         cluster.rank, cluster.size = rank, 3
-        results = Evaluator(splits, network, cluster, Writer()).evaluate()
+        evaluator = Evaluator(splits, network, cluster, Writer())
+        results = evaluator.evaluate()
         assert results["test"].num_examples == num_examples
         counts.append(results["test"].num_correct)
+        confusion += results["test"].confusion
     assert sum(counts) == expected
+    guesses = logits.numpy().argmax(axis=1)
+    expected_confusion = np.zeros((10, 10), int)
+    np.add.at(expected_confusion, (labels, guesses), 1)
+    assert (confusion == expected_confusion).all()
+
+
+def test_finds_the_worst() -> None:
+    random = np.random.RandomState(0)
+    images = random.randint(0, 256, (2345, 784)).astype(np.uint8)
+    labels = random.randint(0, 10, 2345).astype(np.int32)
+    network = model.Mlp(Config(hidden1=16, hidden2=8, seed=0))
+    logits = network(tf.constant(images / 255, tf.float32))
+    probabilities = tf.nn.softmax(logits).numpy()[np.arange(2345), labels]
+    expected = np.argsort(probabilities)[:5]
+
+    evaluator = Evaluator(
+        {"test": Split(tf.constant(images), tf.constant(labels))},
+        network,
+        Cluster(),
+        Writer(),
+    )
+    evaluator.evaluate()
+    worst = evaluator.worst("test", count=5)
+    assert (worst.images == images[expected]).all()
+    assert (worst.labels == labels[expected]).all()
+    assert (worst.guesses == logits.numpy().argmax(axis=1)[expected]).all()
+    assert worst.probabilities == pytest.approx(probabilities[expected], rel=1e-5)
+
+
+def test_answers_that_are_not_finite_are_wrong_and_in_no_cell() -> None:
+    logits = tf.constant([[float("nan")] * 10, [0.0] * 9 + [1.0]])
+    labels = tf.constant([0, 9])
+    assert model.evaluation(logits, labels).numpy() == 1
+    confusion = model.confusion(logits, labels).numpy()
+    assert (confusion.sum(), confusion[9, 9]) == (1, 1)
+
+
+def test_precision_and_recall_of_classes() -> None:
+    confusion = np.zeros((10, 10), int)
+    confusion[0, 0], confusion[0, 1], confusion[1, 1] = 3, 1, 2
+    precision = Precision(6, 5, confusion)
+    assert precision.of_class[:2] == pytest.approx([1, 2 / 3])
+    assert precision.recall[:2] == pytest.approx([3 / 4, 1])
+    assert np.isnan(precision.recall[2:]).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distmnist.periodic import Periodic
+from distmnist.periodic import AtStops, Periodic
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,9 @@ def test_every_interval_and_at_the_end(
         walked.append(step)
     assert walked == expected
     assert [s for s in range(1, last_step + 1) if task.is_due(s, last_step)] == expected
+
+
+def test_at_stops_that_others_make() -> None:
+    task = AtStops(lambda progress: None)
+    assert task.next_step(3, 30) == 30
+    assert all(task.is_due(step, 30) for step in range(1, 31))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from distmnist.config import Config
+from distmnist.config import SUBJECTS, Config
 from tests.launching import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -22,6 +22,15 @@ def test_names_every_flag_and_its_default() -> None:
             value = ",".join(map(str, value))
         expected = "" if value is None else str(value)
         assert rows[name] in (expected, expected.lower())
+
+
+def test_names_flags_by_subject() -> None:
+    table = README[README.index("## Flags") : README.index("## Data")]
+    order = re.findall(r"^\| (?:`--(\w+)`|\*\*(.+)\*\*) ", table, re.MULTILINE)
+    expected = []
+    for subject, names in SUBJECTS.items():
+        expected += [("", subject), *((name, "") for name in names)]
+    assert order == expected
 
 
 def test_names_every_module_and_imports_point_down() -> None:

@@ -14,14 +14,23 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from distmnist import summaries
 from distmnist.cluster import Cluster
 from distmnist.config import Config
+from distmnist.metrics import Evaluation, Mistakes, Precision, Run
 from distmnist.periodic import Progress
 
-CONFUSION = np.zeros((10, 10), np.int64)
+# What was 9 was taken for 4 where it was not found.
+CONFUSION = np.diag([1000] * 9 + [480])
+CONFUSION[9, 4] = 520
 RESULTS = {
-    "train": summaries.Precision(55000, 52112, CONFUSION),
-    "validation": summaries.Precision(5000, 4800, CONFUSION),
-    "test": summaries.Precision(10000, 9480, CONFUSION),
+    "train": Precision(55000, 52112, CONFUSION),
+    "validation": Precision(5000, 4800, CONFUSION),
+    "test": Precision(10000, 9480, CONFUSION),
 }
+WORST = Mistakes(
+    np.zeros((2, 784), np.uint8),
+    np.array([9, 9]),
+    np.array([4, 4]),
+    np.array([1e-6, 0.1], np.float32),
+)
 
 
 def tell(directory: Path, rank: int) -> None:
@@ -29,16 +38,21 @@ def tell(directory: Path, rank: int) -> None:
     config = Config(log_dir=str(directory))
     cluster = Cluster()
     cluster.rank, cluster.size = rank, 2
-    writer = summaries.create(config, cluster)
+    writer = summaries.create_writer(config, cluster, 0)
 
     @tf.function
     def double(x: tf.Tensor) -> tf.Tensor:
         return x * 2
 
     writer.graph(double.get_concrete_function(tf.TensorSpec([])).graph)
-    log = summaries.StepLog(config, 2, 55000, Progress(0, 0), writer)
-    log(Progress(step=100, consumed=20000, loss=0.567, seconds=2.0))
-    writer.evaluation(100, RESULTS)
+    run = Run(config, cluster, 55000, Progress(0, 0), 100)
+    log = summaries.StepLog(run, writer)
+    for step, seconds in ((50, 1.5), (60, 1.6), (100, 2.0)):
+        progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
+        log.note(progress)
+    log(progress)
+    weights = {"hidden1/weights": tf.Variable(tf.ones([784, 128]))}
+    writer.evaluation(100, Evaluation(RESULTS, WORST, weights))
     writer.close()
 
 
@@ -60,13 +74,17 @@ def test_console_keeps_the_tutorials_lines(
 def test_metrics_are_json_lines(tmp_path: Path) -> None:
     tell(tmp_path, rank=0)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    train, *evaluations = (json.loads(line) for line in lines)
+    start, train, *evaluations = (json.loads(line) for line in lines)
+    assert (start["kind"], start["tensorflow"]) == ("start", tf.__version__)
     assert train.pop("time") > 1.7e9
     assert math.isclose(train.pop("learning_rate"), 0.2, rel_tol=1e-6)
+    # 10 ms a step after the first call, in which the graph is built.
+    assert train.pop("step_ms") == pytest.approx({"p50": 10, "p95": 10, "p99": 10})
     assert train == {
         "kind": "train",
         "step": 100,
         "loss": 0.567,
+        "gradient_norm": 0.5,
         "examples_per_sec": 10000.0,
         "epoch": 20000 / 55000,
         "size": 2,
@@ -92,10 +110,13 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     assert set(tags["tensors"]) >= {
         "loss",
         "learning_rate",
+        "gradient_norm",
         "examples_per_sec",
-        "precision/train",
-        "precision/validation",
-        "precision/test",
+        "step_ms/p50",
+        "recall_of_class/9",
+        "test/confusion_matrix",
+        "test/worst_digits",
+        "hidden1/weights",
         "flags",
     }
     (loss,) = events.Tensors("loss")
@@ -105,6 +126,14 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     (flags,) = events.Tensors("flags")
     assert "| batch_size | 100 |" in flags.tensor_proto.string_val[0].decode()
     assert "_hparams_/session_start_info" in events.summary_metadata
+    (recall,) = events.Tensors("recall_of_class/9")
+    assert float(tf.make_ndarray(recall.tensor_proto)) == pytest.approx(0.48)
+    for split, result in RESULTS.items():
+        events = EventAccumulator(str(tmp_path / "eval" / split))
+        events.Reload()
+        (precision,) = events.Tensors("precision")
+        value = float(tf.make_ndarray(precision.tensor_proto))
+        assert value == pytest.approx(result.value)
 
 
 def test_other_ranks_tell_nothing(

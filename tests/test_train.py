@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,10 +19,7 @@ from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, TRAIN, messages
 QUICK = ("--dataset=digits", "--max_steps=20", "--batch_size=20", "--log_every=10")
 
 
-@pytest.fixture(autouse=True)
-def threads_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow runs in this process already: too late to choose its threads."""
-    monkeypatch.setattr("distmnist.runtime.configure_tensorflow", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("threads_are_chosen")
 
 
 def main(
@@ -187,6 +185,7 @@ def test_several_ranks_need_horovod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)  # as if not installed
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
     with pytest.raises(cluster.InputError, match=r"2 ranks.*launch/setup\.sh"):
         cluster.connect()
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
@@ -206,7 +205,8 @@ def test_one_process_needs_no_horovod(tmp_path: Path) -> None:
     assert "Step 20: loss" in done.stdout
     assert "Test Data Eval:" in done.stdout
     # Nothing but what rank 0 has to tell: no chatter of TensorFlow's.
-    assert all("trainer.py" in line for line in done.stderr.splitlines()), done.stderr
+    ours = re.compile(r"I\d{4} .*(train|trainer|console)\.py:\d+\] ")
+    assert all(ours.match(line) for line in done.stderr.splitlines()), done.stderr
 
 
 # --- Several ranks.

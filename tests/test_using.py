@@ -132,6 +132,7 @@ def test_predict_takes_pictures_and_idx_files(
         ("predict", ["EMPTY"], "EMPTY can't be read (Is a directory)"),
     ],
 )
+@pytest.mark.usefixtures("threads_are_chosen")
 def test_bad_input_is_told_in_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

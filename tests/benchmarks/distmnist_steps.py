@@ -61,7 +61,7 @@ def measure(
 ) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
     from distmnist.evaluation import Evaluator
-    from distmnist.summaries import Writer
+    from distmnist.metrics import Writer
     from distmnist.trainer import Trainer, load_dataset
 
     dataset = load_dataset(config, workers)

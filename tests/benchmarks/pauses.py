@@ -49,7 +49,7 @@ def measure(config: Config, workers: Cluster, *_: object) -> None:
     dataset = load_dataset(config, workers)
     trainer = Trainer(config, workers, dataset)
     paused, written, voted, steps = [], [], [], []
-    with Saver(config, workers, dataset, trainer._variables) as saver:
+    with Saver(config, workers, dataset, trainer.variables) as saver:
         saver.restore()
         trainer.progress = trainer.train_to(10)
         for _ in range(_REPEATS):
