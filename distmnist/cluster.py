@@ -213,10 +213,11 @@ class Cluster:
         """Ends this process, and with it the job, waiting for nobody."""
         sys.exit(status)
 
-    def silent_ranks(self, seconds: float) -> list[int]:
+    def silent_ranks(self, step: int, seconds: float) -> list[int]:
         """Returns the ranks that give no sign of life, where that can be known.
 
         Args:
+            step: completed steps; a sign from before it is an old one.
             seconds: to wait for one; a thread of every rank calls this meanwhile.
         """
         return []
@@ -379,15 +380,15 @@ class _MpiCluster(_HorovodCluster):
         self._comm.Abort(status)
         raise AssertionError("MPI_Abort returned")
 
-    def silent_ranks(self, seconds: float) -> list[int]:
+    def silent_ranks(self, step: int, seconds: float) -> list[int]:
         silent = set(range(self.size)) - {self.rank}
-        signs = [self._life.isend(None, rank) for rank in silent]
+        signs = [self._life.isend(step, rank) for rank in silent]
         end = time.monotonic() + seconds
         while silent and time.monotonic() < end:
             status = self._mpi.Status()
             if self._life.iprobe(status=status):
-                self._life.recv(source=status.source)
-                silent.discard(status.source)
+                if self._life.recv(source=status.source) >= step:
+                    silent.discard(status.source)
             else:
                 time.sleep(0.05)
         del signs  # those to a silent rank never arrive

@@ -34,6 +34,7 @@ class Watchdog:
         self._warn_seconds = min(_WARN_SECONDS, seconds / 2)
         self._over = threading.Event()
         self._beat = 0.0
+        self._step = -1
 
     def __enter__(self) -> Watchdog:
         """Begins to watch."""
@@ -56,7 +57,7 @@ class Watchdog:
 
     def action(self, progress: Progress) -> None:
         """Notes a sign of life."""
-        self._beat = time.monotonic()
+        self._beat, self._step = time.monotonic(), progress.step
 
     def _watch(self) -> None:
         warned = False
@@ -74,7 +75,7 @@ class Watchdog:
                 self._cluster.abort(1)
 
     def _warn(self, idle: float) -> None:
-        silent = self._cluster.silent_ranks(_ANSWER_SECONDS)
+        silent = self._cluster.silent_ranks(self._step, _ANSWER_SECONDS)
         answering = set(range(self._cluster.size)) - set(silent)
         if self._cluster.rank == min(answering):  # one tells it for all
             ranks = ", ".join(map(str, silent))

@@ -261,8 +261,8 @@ def test_a_frozen_rank_is_named_and_ends_the_job(tmp_path: Path) -> None:
         os.kill(job.ranks()[1], signal.SIGSTOP)
         assert job.end(60) == 1
         told = messages(job.output())
-    assert "no answer from rank 1" in told[0]
-    assert "ending (--stall_seconds)" in told[1]
+    assert any("no answer from rank 1" in line for line in told), told
+    assert "ending (--stall_seconds)" in told[-1]
 
 
 def test_a_killed_rank_is_named(tmp_path: Path) -> None:
