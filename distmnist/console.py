@@ -25,11 +25,13 @@ _TITLES = {
     "test": "Test Data Eval:",
 }
 
-# What to do with a run; its log directory follows.
+
+# What to do with a run, whose log directory comes in the braces.
 _NEXT = (
-    "python -m distmnist.evaluate --log_dir=",
-    "python -m distmnist.report --log_dir=",
-    "tensorboard --logdir ",
+    "python -m distmnist.evaluate --log_dir={}",
+    "python -m distmnist.report --log_dir={}",
+    "python -m distmnist.predict --log_dir={} digit.png",
+    "tensorboard --logdir {}",
 )
 
 
@@ -47,7 +49,7 @@ class Console(Writer):
 
 
 def tell_precision(results: Mapping[str, Precision]) -> None:
-    """Prints the precision of each split."""
+    """Prints the precision of each split, by its name."""
     for split, result in results.items():
         _print(
             f"{_TITLES[split]}\n"
@@ -168,4 +170,4 @@ def tell_end(run: Run, end: Progress, results: Mapping[str, Precision]) -> None:
     log_dir = run.config.log_dir
     logging.info("Checkpoint: %s", f"{os.path.join(log_dir, 'model.ckpt')}-{end.step}")
     for command in _NEXT:
-        logging.info("Next: %s%s", command, shlex.quote(log_dir))
+        logging.info("Next: %s", command.format(shlex.quote(log_dir)))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +17,14 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from distmnist import charts, checkpoint, datasets, pictures, trained
+from distmnist import charts, datasets, pictures, trained
 from distmnist.cluster import Cluster
 from distmnist.datasets import Split
 from distmnist.errors import InputError, UserError
 from distmnist.evaluation import Evaluator
 from distmnist.metrics import Mistakes, Precision, Writer
 from distmnist.summaries import METRICS_FILE
+from distmnist.trained import Saved
 
 _NOT_OF_ENVIRONMENT = ("kind", "step", "size", "time")
 
@@ -36,7 +37,7 @@ class RunRecord(NamedTuple):
         start: the newest "start" line of metrics.jsonl, if any.
         train: its "train" lines, in the order of steps.
         eval: its "eval" lines of each split, in the order of steps.
-        metadata: of its newest checkpoint; empty if there is none.
+        saved: its newest checkpoint, if any.
         results: precision of that checkpoint, by split; empty if not to be had.
         worst: of the test split.
         remark: why there are no results.
@@ -46,7 +47,7 @@ class RunRecord(NamedTuple):
     start: Mapping[str, Any]
     train: Sequence[Mapping[str, Any]]
     eval: Mapping[str, Sequence[Mapping[str, Any]]]
-    metadata: Mapping[str, Any]
+    saved: Saved | None
     results: Mapping[str, Precision]
     worst: Mistakes | None
     remark: str
@@ -75,15 +76,12 @@ def read(log_dir: str, input_data_dir: str | None = None) -> RunRecord:
         if line["kind"] == "eval":
             evals.setdefault(line["split"], []).append(line)
     starts = [line for line in lines if line["kind"] == "start"]
-    metadata: Mapping[str, Any] = {}
+    saved = None
     results: Mapping[str, Precision] = {}
     worst, remark = None, ""
     try:
-        if path := checkpoint.latest(log_dir):
-            metadata = checkpoint.read_metadata(path)
-            results, worst = _evaluate(path, input_data_dir)
-        else:
-            remark = "there is no checkpoint"
+        saved = trained.find(log_dir, Cluster())
+        results, worst = _evaluate(saved, input_data_dir)
     except UserError as error:
         remark = str(error)
     return RunRecord(
@@ -91,7 +89,7 @@ def read(log_dir: str, input_data_dir: str | None = None) -> RunRecord:
         start=starts[-1] if starts else {},
         train=[line for line in lines if line["kind"] == "train"],
         eval=evals,
-        metadata=metadata,
+        saved=saved,
         results=results,
         worst=worst,
         remark=remark,
@@ -119,34 +117,31 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _evaluate(
-    path: str, input_data_dir: str | None
+    saved: Saved, input_data_dir: str | None
 ) -> tuple[dict[str, Precision], Mistakes]:
     """Evaluates a checkpoint on the data that its run had.
 
     Raises:
         UserError: they are not there, or are others.
     """
-    alone = Cluster()
-    saved = trained.find(os.path.dirname(path), alone)
-    config, trained_on = saved.config, saved.dataset
-    name = trained_on["name"]
+    config, name = saved.config, saved.dataset["name"]
     dataset = datasets.load(
         "mnist" if name == "mnist-like" else name,
         input_data_dir or config.input_data_dir,
         config.fake_sizes,
         config.seed,
     )
-    if dataset.fingerprint != trained_on["fingerprint"]:
+    if dataset.fingerprint != saved.dataset["fingerprint"]:
         raise InputError(
-            f"{dataset.source}: not the data that {path} was trained on; give their "
-            "--input_data_dir"
+            f"{dataset.source}: not the data that {saved.path} was trained on; give "
+            "their --input_data_dir"
         )
-    network = trained.load(saved, alone)
     splits = {
         name: Split(tf.constant(split.images), tf.constant(split.labels))
         for name, split in dataset.splits.items()
     }
-    evaluator = Evaluator(splits, network, alone, Writer())
+    alone = Cluster()
+    evaluator = Evaluator(splits, trained.load(saved, alone), alone, Writer())
     return evaluator.evaluate(), evaluator.worst("test")
 
 
@@ -179,7 +174,9 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
         charts={name: charts.svg(figure) for name, figure in figures.items()},
         pictures={name: _data_url(picture) for name, picture in images.items()},
         summary=_summary(runs),
-        configuration=_rows(runs, lambda run: run.metadata.get("config", {})),
+        configuration=_rows(
+            runs, lambda run: dataclasses.asdict(run.saved.config) if run.saved else {}
+        ),
         environment=_rows(
             runs,
             lambda run: {
@@ -289,8 +286,8 @@ def _summary(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
         row("Steps", lambda run: newest(run, "step")),
         row("Epochs", lambda run: newest(run, "epoch")),
         row("Examples a second, median", lambda run: median(run, "examples_per_sec")),
-        row("Data set", lambda run: run.metadata.get("dataset", {}).get("name")),
-        row("Checkpoint of step", lambda run: run.metadata.get("step")),
+        row("Data set", lambda run: run.saved and run.saved.dataset["name"]),
+        row("Checkpoint of step", lambda run: run.saved and run.saved.step),
     ]
 
 

@@ -44,7 +44,7 @@ def test_says_what_there_is(page: Path, run_dir: Path) -> None:
     assert "2 training runs" in html
     assert html.count("<svg") == 4
     assert html.count("data:image/png;base64,") == 2
-    assert "Not evaluated: there is no checkpoint." in html
+    assert "there is no checkpoint; name the directory of a run." in html
     assert "<th>Precision @ 1, test</th>" in html
     # Nothing is loaded from elsewhere: what refers to anything refers to this page.
     for target in re.findall(r"(?:src|href|url)\s*[=(]\s*[\"']?([^\"')\s>]+)", html):
@@ -84,7 +84,7 @@ def test_bad_input_is_told_in_one_line(tmp_path: Path) -> None:
     for flags, told in (
         (("--log_dir=none",), "none/metrics.jsonl: can't be read"),
         (("--bogus",), "bogus"),
-        (("stray",), "only flags are taken"),
+        (("stray",), "unrecognized arguments: stray"),
     ):
         (message,) = messages(run((*REPORT, *flags), 2, cwd=tmp_path).stderr)
         assert told in message

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from distmnist import cluster, train
 from tests import launching
@@ -315,3 +316,18 @@ def test_ranks_that_do_not_find_each_other_end(tmp_path: Path) -> None:
     done = run((*TRAIN, *QUICK), 2, cwd=tmp_path, env=foreign)
     (told,) = messages(done.stderr)
     assert "a launcher started 2 ranks, but Horovod sees 1" in told
+
+
+@pytest.mark.ranks
+def test_xla_and_accumulation_on_two_ranks_compute_what_one_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--dataset=digits", "--max_steps=10", "--lr_scaling=none")
+    one, two = tmp_path / "one", tmp_path / "two"
+    main(capsys, *flags, "--batch_size=24", f"--log_dir={one}")
+    faster = ("--xla", "--backward_passes_per_step=3", "--batch_size=4")
+    run((*MPIRUN, 2, *TRAIN, *flags, *faster, f"--log_dir={two}"), cwd=tmp_path)
+    readers = [tf.train.load_checkpoint(str(d / "model.ckpt-10")) for d in (one, two)]
+    for name in ("hidden1/weights", "hidden2/weights", "softmax_linear/biases"):
+        expected, found = (reader.get_tensor(name) for reader in readers)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
