@@ -89,9 +89,11 @@ class Run:
         """Returns the last step that it has told of."""
         try:
             lines = (self.logs / "metrics.jsonl").read_text().splitlines()
-            return int(json.loads(lines[-1])["step"])
-        except (OSError, IndexError, ValueError):
+        except OSError:
             return 0
+        # The last line may be half written.
+        steps = [json.loads(x)["step"] for x in lines[:-1] if '"kind": "train"' in x]
+        return int(max(steps, default=0))
 
     def saved(self) -> int:
         """Returns the step of its newest checkpoint, which must be whole."""
