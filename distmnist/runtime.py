@@ -81,7 +81,6 @@ def configure_tensorflow(
         step_flops: floating-point operations of one step.
     """
     import tensorflow as tf
-    from tensorflow.python.eager import context
 
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -97,12 +96,6 @@ def configure_tensorflow(
         # The operations of a step wait for one another, and a second thread would
         # only pass the work to and fro; but an allreduce ends on another thread.
         tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
-    if local_size > (os.cpu_count() or 1):
-        # Threads spin for a while before they sleep, on the core of the rank that
-        # they wait for: a fifth of a step.  TensorFlow has no public way to say so.
-        quiet = tf.compat.v1.ConfigProto()
-        quiet.experimental.disable_thread_spinning = True
-        context.context()._config = quiet
 
 
 def settings() -> str:
