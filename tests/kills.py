@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path)
     options = parser.parse_args()
     directory = options.directory or Path(tempfile.mkdtemp())
+    directory.mkdir(parents=True, exist_ok=True)
     begin = time.time()
     told = kill_again_and_again(options.kills, options.seed, directory)
     print(", ".join(f"{count} {what}" for what, count in told.items()), end=": ")
