@@ -91,8 +91,8 @@ class Run:
             lines = (self.logs / "metrics.jsonl").read_text().splitlines()
         except OSError:
             return 0
-        # The last line may be half written.
-        steps = [json.loads(x)["step"] for x in lines[:-1] if '"kind": "train"' in x]
+        whole = (line for line in lines if line.endswith("}"))
+        steps = [json.loads(x)["step"] for x in whole if '"kind": "train"' in x]
         return int(max(steps, default=0))
 
     def saved(self) -> int:
