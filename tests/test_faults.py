@@ -115,8 +115,12 @@ class Run:
         with self.start(launcher) as job:
             time.sleep(delay)
             before, begin = self.saved(), time.monotonic()
-            to = job.pid if target == "launcher" else job.ranks()[int(target)]
-            os.kill(to, SIGNALS[name])
+            if target != "launcher":
+                os.kill(job.ranks()[int(target)], SIGNALS[name])
+            elif name == "INT":  # as a terminal does; a shell alone ignores it
+                os.killpg(job.pid, SIGNALS[name])
+            else:
+                os.kill(job.pid, SIGNALS[name])
             status = job.end(60)
             told = f"{launcher}, SIG{name} to {target}:\n{job.output()}"
             assert status == expected_status(launcher, target, name), told
