@@ -6,6 +6,7 @@ usage: python -m tests.benchmarks.pauses [--data=DIR], or under mpirun or horovo
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -36,8 +37,9 @@ def main() -> None:
         return workers
 
     cluster.connect = connect_and_replace
-    directory = tempfile.mkdtemp()
-    sys.argv[1:] = [*flags(options.data), f"--log_dir={directory}"]
+    # The same on all ranks; what an earlier run has left there is moved away.
+    directory = os.path.join(tempfile.gettempdir(), "distmnist-pauses")
+    sys.argv[1:] = [*flags(options.data), f"--log_dir={directory}", "--restart"]
     train.main()
 
 
