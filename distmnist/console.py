@@ -104,6 +104,7 @@ class _Bar:
             "{remaining} left",
             dynamic_ncols=True,
             mininterval=0,
+            miniters=1,  # else some of the few calls draw nothing
             leave=False,
         )
 
