@@ -231,7 +231,7 @@ class _HorovodCluster(Cluster):
     """Several processes, joined by Horovod."""
 
     def __init__(self) -> None:
-        with runtime.hidden("sklearn", "matplotlib"):
+        with runtime.hidden("sklearn", "matplotlib"), runtime.for_good():
             import horovod.tensorflow as hvd
 
         hvd.init()
@@ -303,10 +303,17 @@ class _HorovodCluster(Cluster):
         self._hvd.broadcast_variables(variables, root_rank=root)
 
     def mean(self, tensor: tf.Tensor) -> tf.Tensor:
-        return self._hvd.allreduce(tensor, op=self._hvd.Average)
+        return self._allreduce(tensor, self._hvd.Average)
 
     def sum(self, tensor: tf.Tensor) -> tf.Tensor:
-        return self._hvd.allreduce(tensor, op=self._hvd.Sum)
+        return self._allreduce(tensor, self._hvd.Sum)
+
+    def _allreduce(self, tensor: tf.Tensor, op: Any) -> tf.Tensor:
+        import tensorflow as tf
+
+        # AutoGraph would convert all of Horovod's Python, for a second, to no effect.
+        allreduce = tf.autograph.experimental.do_not_convert(self._hvd.allreduce)
+        return allreduce(tensor, op=op)
 
     def elastic(self, job: Callable[[], T]) -> T:
         if not self.is_elastic:
@@ -408,7 +415,9 @@ def connect(stall_seconds: float = 600) -> Cluster:
     """
     size, rank, local_rank, local_size = _launched()
     elastic = _launched_elastic()
-    runtime.prepare_environment(local_rank, local_size, stall_seconds, elastic)
+    runtime.prepare_environment(
+        local_rank, local_size, stall_seconds, elastic, one_host=local_size == size
+    )
     if size == 1 and not elastic:
         return Cluster()
     try:

@@ -9,6 +9,7 @@ overrides anything that the user has set.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from importlib import metadata
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
+_BTL = "OMPI_MCA_btl"
 
 
 def cores() -> int:
@@ -30,6 +32,7 @@ def prepare_environment(
     local_size: int,
     stall_seconds: float = 600,
     elastic: bool = False,
+    one_host: bool = False,
 ) -> None:
     """Sets what MPI, Horovod and TensorFlow read when they are loaded.
 
@@ -38,6 +41,7 @@ def prepare_environment(
         local_size: number of ranks on this host, from the launcher.
         stall_seconds: how long ranks may wait for one that does not come.
         elastic: ranks come and go, and with them their places.
+        one_host: all ranks are on this host.
     """
     environment = os.environ.setdefault
     # TensorFlow's C++ side greets every process with a screenful, errors about
@@ -49,6 +53,9 @@ def prepare_environment(
     # It names a rank that the others wait for, and then fails.
     environment("HOROVOD_STALL_CHECK_TIME_SECONDS", f"{min(60, stall_seconds / 2):.0f}")
     environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")
+    if one_host:
+        # Open MPI's way to fabrics takes a second to end, and is of no use here.
+        environment(_BTL, "^ofi")
     if local_size == 1 or local_size < cores():
         return
     # Every core has a rank or more.  Open MPI spins while it waits, and so takes
@@ -173,6 +180,23 @@ def hidden(*packages: str) -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextlib.contextmanager
+def for_good() -> Iterator[None]:
+    """Has what is imported here never looked at by the garbage collector again.
+
+    TensorFlow's modules are hundreds of thousands of objects that stay to the end:
+    to search them again and again, and once more at exit, takes a process a second.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow, keeping back the false alarms of its libraries.
 
@@ -182,10 +206,10 @@ def import_tensorflow() -> None:
     all that was said is shown; so it is if TF_CPP_MIN_LOG_LEVEL asks for it.
     """
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
-        with hidden("keras"):
+        with hidden("keras"), for_good():
             import tensorflow
         return
-    with tempfile.TemporaryFile() as said, hidden("keras"):
+    with tempfile.TemporaryFile() as said, hidden("keras"), for_good():
         stderr = os.dup(2)
         os.dup2(said.fileno(), 2)
         try:

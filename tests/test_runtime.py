@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
@@ -12,7 +13,12 @@ from distmnist import model, runtime
 from distmnist.config import Config
 from tests.launching import run
 
-NAMES = ("TF_CPP_MIN_LOG_LEVEL", "OMPI_MCA_mpi_yield_when_idle", "HOROVOD_CYCLE_TIME")
+NAMES = (
+    "TF_CPP_MIN_LOG_LEVEL",
+    "OMPI_MCA_mpi_yield_when_idle",
+    "HOROVOD_CYCLE_TIME",
+    "OMPI_MCA_btl",
+)
 
 
 @pytest.fixture
@@ -38,8 +44,16 @@ def test_ranks_yield_where_they_share_cores() -> None:
 def test_keeps_what_the_user_has_chosen() -> None:
     for name in NAMES:
         os.environ[name] = "mine"
-    runtime.prepare_environment(local_rank=0, local_size=8)
-    assert [os.environ[name] for name in NAMES] == ["mine"] * 3
+    runtime.prepare_environment(local_rank=0, local_size=8, one_host=True)
+    assert [os.environ[name] for name in NAMES] == ["mine"] * len(NAMES)
+
+
+@pytest.mark.usefixtures("environment")
+def test_mpi_keeps_its_networks_where_there_are_other_hosts() -> None:
+    runtime.prepare_environment(local_rank=0, local_size=2)
+    assert "OMPI_MCA_btl" not in os.environ
+    runtime.prepare_environment(local_rank=0, local_size=2, one_host=True)
+    assert os.environ["OMPI_MCA_btl"] == "^ofi"
 
 
 @pytest.mark.usefixtures("environment")
@@ -55,6 +69,20 @@ def test_ranks_have_a_core_each_unless_somebody_chose(
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3})
     runtime.prepare_environment(local_rank=0, local_size=5)  # bound by the launcher
     assert len(pinned) == 5
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool) -> None:
+    was, frozen = gc.isenabled(), gc.get_freeze_count()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with runtime.for_good():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+        assert gc.get_freeze_count() > frozen
+    finally:
+        (gc.enable if was else gc.disable)()
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize(
