@@ -50,9 +50,9 @@ def fit(config: Config) -> Fitted:
     # Once TensorFlow has begun to compute, it keeps the threads that it has.
     with contextlib.suppress(RuntimeError):
         program.prepare_tensorflow(config, workers)
-    from distmnist import trained, trainer
+    from distmnist import loading, trained, trainer
 
-    dataset = trainer.load_dataset(config, workers)
+    dataset = loading.load(config, workers)
     training = trainer.Trainer(config, workers, dataset)
     results = training.run()
     return Fitted(

@@ -41,7 +41,7 @@ class Console(Writer):
     def train(self, metrics: TrainMetrics) -> None:
         """Prints the line of a step."""
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
-        _print(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)")
+        write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         """Prints the precision of each split."""
@@ -51,17 +51,17 @@ class Console(Writer):
 def tell_precision(results: Mapping[str, Precision]) -> None:
     """Prints the precision of each split, by its name."""
     for split, result in results.items():
-        _print(
+        write(
             f"{_TITLES[split]}\n"
             f"  Num examples: {result.num_examples}  "
             f"Num correct: {result.num_correct}  "
-            f"Precision @ 1: {result.value:0.04f}"
+            f"Precision @ 1: {result.value:0.04f}\n"
         )
 
 
-def _print(text: str) -> None:
-    """Prints in one piece: launchers put the lines of all ranks together."""
-    sys.stdout.write(f"{text}\n")
+def write(text: str) -> None:
+    """Writes to standard output in one piece, however many ranks share it."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 

@@ -6,12 +6,10 @@ python -m distmnist.evaluate [flags], alone or under horovodrun or mpirun.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from typing import TYPE_CHECKING
 
 from distmnist import program
 from distmnist.cluster import Cluster
-from distmnist.errors import InputError
 
 if TYPE_CHECKING:
     from distmnist.metrics import Precision
@@ -32,40 +30,23 @@ def _parse() -> argparse.Namespace:
         default="test",
         help="what it is judged on (%(default)s)",
     )
-    parser.add_argument(
-        "--input_data_dir",
-        help="directory of MNIST's files, if they are no longer where the run had them",
-    )
+    parser.add_input_data_dir()
     return parser.parse_args()
 
 
 def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
-    import tensorflow as tf
-
-    from distmnist import console, trained
-    from distmnist.datasets import Split
+    from distmnist import console, loading, trained
     from distmnist.evaluation import Evaluator
     from distmnist.metrics import Writer
-    from distmnist.trainer import load_dataset
 
     saved = trained.find(options.log_dir, workers)
-    config = saved.config
-    if options.input_data_dir:
-        config = dataclasses.replace(config, input_data_dir=options.input_data_dir)
-    dataset = load_dataset(config, workers)
-    there = saved.dataset["fingerprint"]
-    if dataset.fingerprint != there:
-        raise InputError(
-            f"checkpoint {saved.path} is of another data set: its SHA-256 is {there} "
-            f"there, {dataset.fingerprint} here; give --input_data_dir"
-        )
-    images, labels = dataset.splits[options.split]
-    splits = {options.split: Split(tf.constant(images), tf.constant(labels))}
+    dataset = loading.load_for(saved, workers, options.input_data_dir)
+    splits = {options.split: loading.to_tensors(dataset)[options.split]}
     network = trained.load(saved, workers)
     results = Evaluator(splits, network, workers, Writer()).evaluate()
     if workers.rank == 0:
         console.tell_precision(results)
-        program.write(_tables(results[options.split]))
+        console.write(_tables(results[options.split]))
 
 
 def _tables(result: Precision) -> str:

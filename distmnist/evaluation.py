@@ -44,7 +44,6 @@ class Evaluator:
         self._network = network
         self._cluster = cluster
         self._writer = writer
-        self._losses: dict[str, tf.Tensor] = {}  # of this rank's share
         # One graph for splits of any size.
         position = tf.TensorSpec([], tf.int32)
         images = tf.TensorSpec([None, model.IMAGE_PIXELS], tf.uint8)
@@ -57,8 +56,7 @@ class Evaluator:
     def __call__(self, progress: Progress) -> None:
         """Evaluates the network, and tells of it; all ranks must call it."""
         self.results = self.evaluate()
-        variables = self._network.named_variables
-        evaluation = Evaluation(self.results, self.worst("test"), variables)
+        evaluation = Evaluation(self.results, self._splits["test"], self._network)
         self._writer.evaluation(progress.step, evaluation)
 
     def evaluate(self) -> dict[str, Precision]:
@@ -67,8 +65,7 @@ class Evaluator:
         for name, (images, labels) in self._splits.items():
             share = self._share(name)
             start, stop = tf.constant(share.start), tf.constant(share.stop)
-            count, self._losses[name] = self._count(images, labels, start, stop)
-            counts.append(count)
+            counts.append(self._count(images, labels, start, stop))
         totals = self._cluster.sum(tf.stack(counts)).numpy()
         return {
             name: Precision(
@@ -77,28 +74,6 @@ class Evaluator:
             for (name, split), total in zip(self._splits.items(), totals)
         }
 
-    def worst(self, split: str, count: int = 18) -> Mistakes:
-        """Finds the misclassified examples of the highest loss; all ranks must call it.
-
-        They are those of the last `evaluate`.
-
-        Args:
-            split: its name.
-            count: the most examples.
-        """
-        losses, first = self._losses[split].numpy(), self._share(split).start
-        mine = np.argpartition(-losses, min(count, len(losses) - 1))[:count]
-        gathered = self._cluster.allgather((losses[mine], first + mine))
-        losses, indices = (np.concatenate(parts) for parts in zip(*gathered))
-        indices = indices[np.argsort(-losses, kind="stable")[:count]]
-        images, labels = (tf.gather(part, indices) for part in self._splits[split])
-        logits = self._network(model.scale_pixels(images))
-        guesses = tf.argmax(logits, axis=1)
-        probabilities = tf.gather(tf.nn.softmax(logits), labels, batch_dims=1)
-        wrong = guesses.numpy() != labels.numpy()
-        found = (images, labels, guesses, probabilities)
-        return Mistakes(*(tensor.numpy()[wrong] for tensor in found))
-
     def _share(self, split: str) -> slice:
         """Returns which examples of a split this rank evaluates."""
         size = len(self._splits[split].labels)
@@ -106,25 +81,47 @@ class Evaluator:
 
     def _count_share(
         self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tf.Tensor:
         """Evaluates the examples in [start, stop), the last chunk being short.
 
         Returns:
-            int32 [101]: how many are correct, and the confusion matrix, row by row.
-            float32 [stop - start]: the loss of each.
+            int32 [101]: how many are right, and the confusion matrix, row by row.
         """
         counts = tf.zeros(1 + NUM_CLASSES**2, tf.int32)
-        losses = tf.TensorArray(
-            tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None]
-        )
         for first in tf.range(start, stop, _CHUNK):
             chunk = slice(first, tf.minimum(first + _CHUNK, stop))
             logits = self._network(model.scale_pixels(images[chunk]))
             correct = model.evaluation(logits, labels[chunk])
             matrix = model.confusion(logits, labels[chunk])
             counts += tf.concat([[correct], tf.reshape(matrix, [-1])], axis=0)
-            losses = losses.write(
-                losses.size(),
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels[chunk], logits),
-            )
-        return counts, losses.concat()
+        return counts
+
+
+def find_worst(split: Split, network: model.Network, count: int = 18) -> Mistakes:
+    """Finds the misclassified examples of the highest loss.
+
+    It takes a pass over the whole split, on this rank alone.
+
+    Args:
+        split: as tensors.
+        network: what classifies them.
+        count: the most examples.
+    """
+    images, labels = split
+    logits = tf.concat(
+        [
+            network(model.scale_pixels(images[first : first + _CHUNK]))
+            for first in range(0, len(labels), _CHUNK)
+        ],
+        axis=0,
+    )
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits).numpy()
+    guesses = tf.argmax(logits, axis=1).numpy()
+    (wrong,) = np.nonzero(guesses != np.asarray(labels))
+    worst = wrong[np.argsort(-losses[wrong], kind="stable")[:count]]
+    return Mistakes(
+        np.asarray(images)[worst],
+        np.asarray(labels)[worst],
+        guesses[worst],
+        np.exp(-losses[worst]),
+    )

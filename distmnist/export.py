@@ -19,7 +19,7 @@ from distmnist.errors import InputError, RunError
 
 def main() -> None:
     """Exports the newest checkpoint of a run."""
-    program.run(_parse, _export)
+    program.run(_parse, _export, alone=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -39,8 +39,6 @@ def _export(options: argparse.Namespace, workers: Cluster) -> None:
     from distmnist import trained
 
     directory = options.export_dir
-    if workers.size > 1:
-        raise InputError("export works alone: start it without a launcher")
     if os.path.exists(directory) and (
         not os.path.isdir(directory) or os.listdir(directory)
     ):

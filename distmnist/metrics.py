@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from distmnist.cluster import Cluster
 from distmnist.config import Config
+from distmnist.datasets import Split
+from distmnist.model import Network
 from distmnist.periodic import Progress
 
 
@@ -83,13 +85,13 @@ class Evaluation(NamedTuple):
 
     Attributes:
         results: precision by name of the split.
-        worst: of the test split.
-        variables: of the network that was evaluated, by name.
+        test: the test split, as tensors.
+        network: that was evaluated; its variables go on changing.
     """
 
     results: Mapping[str, Precision]
-    worst: Mistakes
-    variables: Mapping[str, tf.Variable]
+    test: Split
+    network: Network
 
 
 class TrainMetrics(NamedTuple):

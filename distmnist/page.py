@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-import tensorflow as tf
 from matplotlib.figure import Figure
 from PIL import Image
 
-from distmnist import charts, datasets, pictures, trained
+from distmnist import charts, loading, pictures, trained
 from distmnist.cluster import Cluster
-from distmnist.datasets import Split
 from distmnist.errors import InputError, UserError
-from distmnist.evaluation import Evaluator
+from distmnist.evaluation import Evaluator, find_worst
 from distmnist.metrics import Mistakes, Precision, Writer
 from distmnist.summaries import METRICS_FILE
 from distmnist.trained import Saved
@@ -60,11 +58,12 @@ class RunRecord(NamedTuple):
         )
 
 
-def read(log_dir: str, input_data_dir: str | None = None) -> RunRecord:
+def read(log_dir: str, alone: Cluster, input_data_dir: str | None = None) -> RunRecord:
     """Reads what a run has left behind, and evaluates its newest checkpoint.
 
     Args:
         log_dir: of the run.
+        alone: a cluster of one.
         input_data_dir: of MNIST; by default where the run had it.
 
     Raises:
@@ -80,8 +79,11 @@ def read(log_dir: str, input_data_dir: str | None = None) -> RunRecord:
     results: Mapping[str, Precision] = {}
     worst, remark = None, ""
     try:
-        saved = trained.find(log_dir, Cluster())
-        results, worst = _evaluate(saved, input_data_dir)
+        saved = trained.find(log_dir, alone)
+        splits = loading.to_tensors(loading.load_for(saved, alone, input_data_dir))
+        network = trained.load(saved, alone)
+        results = Evaluator(splits, network, alone, Writer()).evaluate()
+        worst = find_worst(splits["test"], network)
     except UserError as error:
         remark = str(error)
     return RunRecord(
@@ -114,35 +116,6 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
                     f"{path}, line {number}: is not JSON; delete the line"
                 ) from None
     return lines
-
-
-def _evaluate(
-    saved: Saved, input_data_dir: str | None
-) -> tuple[dict[str, Precision], Mistakes]:
-    """Evaluates a checkpoint on the data that its run had.
-
-    Raises:
-        UserError: they are not there, or are others.
-    """
-    config, name = saved.config, saved.dataset["name"]
-    dataset = datasets.load(
-        "mnist" if name == "mnist-like" else name,
-        input_data_dir or config.input_data_dir,
-        config.fake_sizes,
-        config.seed,
-    )
-    if dataset.fingerprint != saved.dataset["fingerprint"]:
-        raise InputError(
-            f"{dataset.source}: not the data that {saved.path} was trained on; give "
-            "their --input_data_dir"
-        )
-    splits = {
-        name: Split(tf.constant(split.images), tf.constant(split.labels))
-        for name, split in dataset.splits.items()
-    }
-    alone = Cluster()
-    evaluator = Evaluator(splits, trained.load(saved, alone), alone, Writer())
-    return evaluator.evaluate(), evaluator.worst("test")
 
 
 def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from distmnist import idx, image_files, program
 from distmnist.cluster import Cluster
-from distmnist.errors import InputError
 
 _CHUNK = 1000  # images a pass
 
@@ -38,7 +37,7 @@ class Prediction(NamedTuple):
 
 def main() -> None:
     """Classifies files by the newest checkpoint of a run."""
-    program.run(_parse, _predict)
+    program.run(_parse, _predict, alone=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -51,10 +50,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _predict(options: argparse.Namespace, workers: Cluster) -> None:
-    from distmnist import trained
+    from distmnist import console, trained
 
-    if workers.size > 1:
-        raise InputError("predict works alone: start it without a launcher")
     # All files first: one that can't be read is told before anything is printed.
     digits = [digit for path in options.files for digit in _read(path)]
     names, images, done = zip(*digits)
@@ -68,7 +65,7 @@ def _predict(options: argparse.Namespace, workers: Cluster) -> None:
         ]
     )
     predictions = [Prediction(*row) for row in zip(names, probabilities, done)]
-    program.write((_json if options.json else _table)(predictions))
+    console.write((_json if options.json else _table)(predictions))
 
 
 def _read(path: Path) -> Iterator[tuple[str, NDArray[np.uint8], tuple[str, ...]]]:

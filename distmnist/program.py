@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from logging import WARNING
 from typing import NoReturn, TypeVar, cast
 
@@ -15,39 +15,25 @@ from absl import flags, logging
 from distmnist import cluster, runtime
 from distmnist.cluster import Cluster
 from distmnist.config import Config
-from distmnist.errors import InputError, UserError
+from distmnist.errors import InputError, UserError, on_all_ranks
 
 T = TypeVar("T")
 
 
-def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
-    """Joins the other ranks, works, and exits where it fails.
+@contextlib.contextmanager
+def joined(stall_seconds: float = 600) -> Iterator[Cluster]:
+    """Joins the other ranks; a failure inside ends the job, told in one line.
 
     Args:
-        parse: reads the command line.  TensorFlow is loaded only after it, because
-            that takes seconds, and a wrong flag is told at once.
-        work: takes what `parse` returned, and the ranks.
+        stall_seconds: how long ranks may wait for one that does not come to a
+            collective.
     """
-    settings, wrong = None, None
     try:
-        settings = parse()
-    except UserError as error:
-        wrong = error
-    try:
-        workers = cluster.connect()
+        workers = cluster.connect(stall_seconds)
     except UserError as error:
         Cluster().fail(error)
     try:
-        set_up_logging(workers.rank)
-        if not wrong:
-            runtime.import_tensorflow()
-            # Before a collective of Horovod's does it. Many examples a pass are
-            # enough work for all cores.
-            runtime.configure_tensorflow(
-                workers.local_rank, workers.local_size, workers.size, math.inf
-            )
-        workers.together(lambda: raise_if(wrong))
-        work(cast(T, settings), workers)
+        yield workers
     except UserError as error:
         workers.fail(error)
     except KeyboardInterrupt:
@@ -58,6 +44,42 @@ def run(parse: Callable[[], T], work: Callable[[T, Cluster], None]) -> None:
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
         workers.abort(1)
+
+
+def run(
+    parse: Callable[[], T], work: Callable[[T, Cluster], None], alone: bool = False
+) -> None:
+    """Joins the other ranks, works, and exits where it fails.
+
+    Args:
+        parse: reads the command line.  TensorFlow is loaded only after it, because
+            that takes seconds, and a wrong flag is told at once.
+        work: takes what `parse` returned, and the ranks.
+        alone: there must be no other ranks.
+    """
+    settings, wrong = None, None
+    try:
+        settings = parse()
+    except UserError as error:
+        wrong = error
+    with joined() as workers:
+        set_up_logging(workers.rank)
+        if alone and workers.size > 1:
+            raise on_all_ranks(
+                InputError(
+                    f"this is the work of one process, and {workers.size} were "
+                    "started: start it without a launcher"
+                )
+            )
+        if not wrong:
+            runtime.import_tensorflow()
+            # Before a collective of Horovod's does it. Many examples a pass are
+            # enough work for all cores.
+            runtime.configure_tensorflow(
+                workers.local_rank, workers.local_size, workers.size, math.inf
+            )
+        workers.together(lambda: raise_if(wrong))
+        work(cast(T, settings), workers)
 
 
 def prepare_tensorflow(settings: Config, workers: Cluster) -> None:
@@ -125,12 +147,14 @@ class Parser(argparse.ArgumentParser):
             help="directory of the run whose newest checkpoint is taken (%(default)s)",
         )
 
+    def add_input_data_dir(self) -> None:
+        """Adds the flag of those who need the data of the run again."""
+        self.add_argument(
+            "--input_data_dir",
+            help="directory of MNIST's files, if they are no longer where the run had "
+            "them",
+        )
+
     def error(self, message: str) -> NoReturn:
         """Raises InputError."""
         raise InputError(f"{message} (--help lists all)")
-
-
-def write(text: str) -> None:
-    """Writes to standard output in one piece, however many ranks share it."""
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -17,7 +17,7 @@ from distmnist.errors import InputError, RunError
 
 def main() -> None:
     """Writes the page."""
-    program.run(_parse, _report)
+    program.run(_parse, _report, alone=True)
 
 
 def _parse() -> argparse.Namespace:
@@ -37,16 +37,11 @@ def _parse() -> argparse.Namespace:
         metavar="DIR",
         help="where to write the charts and pictures as PNG files, too",
     )
-    parser.add_argument(
-        "--input_data_dir",
-        help="directory of MNIST's files, if they are no longer where the run had them",
-    )
+    parser.add_input_data_dir()
     return parser.parse_args()
 
 
 def _report(options: argparse.Namespace, workers: Cluster) -> None:
-    if workers.size > 1:
-        raise InputError("the report is the work of one process: start it alone")
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
@@ -55,10 +50,10 @@ def _report(options: argparse.Namespace, workers: Cluster) -> None:
             f"the report needs Jinja and Matplotlib ({error}): run launch/setup.sh, or "
             "pip install jinja2 matplotlib"
         ) from None
-    from distmnist import page
+    from distmnist import console, page
 
     runs = [
-        page.read(log_dir, options.input_data_dir)
+        page.read(log_dir, workers, options.input_data_dir)
         for log_dir in (options.log_dir, *options.compare)
     ]
     output = options.output or os.path.join(options.log_dir, "report.html")
@@ -69,7 +64,7 @@ def _report(options: argparse.Namespace, workers: Cluster) -> None:
             f"{error.filename}: can't be written ({error.strerror}); choose another "
             "--output or --png_dir"
         ) from None
-    program.write(f"Report: {output}\n")
+    console.write(f"Report: {output}\n")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ _WARN_SECONDS = 60.0  # as Horovod does
 
 
 class Watchdog:
-    """Watches, as a task of the training loop, while it is entered."""
+    """Watches while it is entered."""
 
     def __init__(self, cluster: Cluster, seconds: float):
         """Watches nothing yet.
@@ -47,16 +47,8 @@ class Watchdog:
         """Watches no longer."""
         self._over.set()
 
-    def next_step(self, step: int, last_step: int) -> int:
-        """Returns the last step: a sign of life needs no stop of its own."""
-        return last_step
-
-    def is_due(self, step: int, last_step: int) -> bool:
-        """Returns True: every return to Python is a sign of life."""
-        return True
-
-    def action(self, progress: Progress) -> None:
-        """Notes a sign of life."""
+    def beat(self, progress: Progress) -> None:
+        """Notes a sign of life: that the loop has stopped for its tasks."""
         self._beat, self._step = time.monotonic(), progress.step
 
     def _watch(self) -> None:

@@ -23,6 +23,7 @@ from tensorboard.plugins.scalar import summary_v2 as scalar
 
 from distmnist import pictures
 from distmnist.config import SUBJECTS, Config
+from distmnist.evaluation import find_worst
 from distmnist.metrics import Evaluation, TrainMetrics, Writer
 
 EVENTS_PREFIX = "events.out.tfevents."  # TensorBoard chooses it
@@ -129,12 +130,13 @@ class EventFiles(Writer):
         step, evaluation = self._drawing
         with self._writer.as_default(step=step):
             matrix = evaluation.results["test"].confusion
+            worst = find_worst(evaluation.test, evaluation.network)
             for name, picture in (
                 ("confusion_matrix", pictures.confusion_matrix(matrix, "test")),
-                ("worst_digits", pictures.mistakes(evaluation.worst)),
+                ("worst_digits", pictures.mistakes(worst)),
             ):
                 tf.summary.image(f"test/{name}", picture[np.newaxis])
-            for name, variable in evaluation.variables.items():
+            for name, variable in evaluation.network.named_variables.items():
                 _write(histogram.histogram_pb(name, variable.numpy().ravel()))
         self._drawing, self._drawn = None, time.monotonic()
 

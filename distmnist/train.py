@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
@@ -27,11 +26,7 @@ def main() -> None:
     signals.grace_seconds = settings.grace_seconds
     if config.verbosity() > logging.INFO:
         runtime.show_chatter()
-    try:
-        workers = cluster.connect(settings.stall_seconds)
-    except UserError as error:
-        cluster.Cluster().fail(error)
-    try:
+    with program.joined(settings.stall_seconds) as workers:
         program.set_up_logging(workers.rank, config.verbosity())
         if wrong:
             # Whether all ranks have it or one, all are told together.
@@ -45,14 +40,6 @@ def main() -> None:
             workers.elastic(lambda: _train(settings, workers, signals, commits))
         else:
             _train(settings, workers, signals)
-    except UserError as error:
-        workers.fail(error)
-    except Exception as error:
-        if explained := workers.explain(error):
-            workers.fail(explained)
-        # A bug on one rank must not leave the others waiting for it.
-        traceback.print_exc()
-        workers.abort(1)
 
 
 def _parse_flags() -> tuple[config.Config, UserError | None]:

@@ -9,23 +9,15 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from distmnist import (
-    checkpoint,
-    console,
-    datasets,
-    model,
-    networks,
-    optimizer,
-    sampling,
-)
+from distmnist import checkpoint, console, loading, model, networks, optimizer, sampling
 from distmnist.cluster import Cluster
 from distmnist.config import Config
-from distmnist.datasets import Dataset, Split
+from distmnist.datasets import Dataset
 from distmnist.elastic import Commits
 from distmnist.errors import RunError, on_all_ranks
 from distmnist.evaluation import Evaluator
 from distmnist.metrics import Precision, Run, Writer
-from distmnist.periodic import Periodic, Progress, Task
+from distmnist.periodic import AtStops, Periodic, Progress, Task
 from distmnist.profiling import Profiler
 from distmnist.stalls import Watchdog
 from distmnist.stopping import Signals, StopTask
@@ -52,35 +44,7 @@ def train(
     Raises:
         UserError: bad input, a full disk, a loss that is not finite, or a signal.
     """
-    return Trainer(config, cluster, load_dataset(config, cluster)).run(signals, commits)
-
-
-def load_dataset(config: Config, cluster: Cluster) -> Dataset:
-    """Loads the data set of a configuration; all ranks must call it.
-
-    On each host one rank downloads what is missing, while the others wait.
-
-    Raises:
-        UserError: on all ranks, if data are missing or bad on one, or differ.
-    """
-    cluster.together(
-        lambda: (
-            datasets.prepare(
-                config.dataset, config.input_data_dir, config.mnist_mirrors
-            )
-            if cluster.local_rank == 0
-            else None
-        )
-    )
-    dataset = cluster.together(
-        lambda: datasets.load(
-            config.dataset, config.input_data_dir, config.fake_sizes, config.seed
-        )
-    )
-    found = f"{dataset.name}, {dataset.source}, SHA-256 {dataset.fingerprint[:16]}"
-    cluster.agree({"the data set": found}, "give all hosts the same files")
-    logging.info("Data set: %s", found)
-    return dataset
+    return Trainer(config, cluster, loading.load(config, cluster)).run(signals, commits)
 
 
 class Trainer:
@@ -98,10 +62,7 @@ class Trainer:
         self._config = config
         self._cluster = cluster
         self._dataset = dataset
-        self._splits = {
-            name: Split(tf.constant(split.images), tf.constant(split.labels))
-            for name, split in dataset.splits.items()
-        }
+        self._splits = loading.to_tensors(dataset)
         self.progress = Progress(step=0, consumed=0)
         self.network = networks.find(config.model)(config)
         named = self.network.named_variables
@@ -113,9 +74,8 @@ class Trainer:
             config, cluster, self._learning_rate, self._trained
         )
         self.variables = {**named, **slots}
-        self._loss = self._batch_loss
-        if config.xla:
-            self._loss = tf.function(self._batch_loss, jit_compile=True)
+        compiled = tf.function(self._batch_loss, jit_compile=True)
+        self._loss = compiled if config.xla else self._batch_loss
         # One graph for any number of steps.
         signature = (
             tf.TensorSpec([None, config.step_size], tf.int32),
@@ -154,16 +114,17 @@ class Trainer:
             if self.progress.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
-            run = Run(
-                config, cluster, self._dataset.train.size, self.progress, last_step
-            )
-            tasks = self._tasks(run, saver, writer, evaluator, signals, commits)
+            size = self._dataset.train.size
+            run = Run(config, cluster, size, self.progress, last_step)
             watchdog = Watchdog(cluster, config.stall_seconds)
+            tasks = self._tasks(
+                run, saver, writer, evaluator, watchdog, signals, commits
+            )
             with watchdog, signals.deferred() if signals else contextlib.nullcontext():
                 while (step := self.progress.step) < last_step:
                     stop = min(task.next_step(step, last_step) for task in tasks)
                     self.progress = self.train_to(stop)
-                    for task in (watchdog, *tasks):
+                    for task in tasks:
                         if task.is_due(self.progress.step, last_step):
                             task.action(self.progress)
                 writer.close()
@@ -177,6 +138,7 @@ class Trainer:
         saver: checkpoint.Saver,
         writer: Writer,
         evaluator: Evaluator,
+        watchdog: Watchdog,
         signals: Signals | None,
         commits: Commits | None,
     ) -> list[Task]:
@@ -191,6 +153,7 @@ class Trainer:
             saver.wait()
 
         tasks: list[Task] = [
+            AtStops(watchdog.beat),
             *step_log(run, writer),
             Periodic(config.eval_every, evaluator),
             Periodic(config.eval_every, save_best),
@@ -231,9 +194,7 @@ class Trainer:
             self._dataset.train.size,
         )
         position = done.consumed + self._cluster.rank * config.step_size
-        position = tf.constant(position, tf.int64)
-        told = self._steps(tf.constant(indices), position).numpy().tolist()
-        loss, gradient_norm = told
+        loss, gradient_norm = self._steps(indices, position).numpy().tolist()
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(

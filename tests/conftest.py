@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,18 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def threads_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow runs in this process already: too late to choose its threads."""
     monkeypatch.setattr("distmnist.runtime.configure_tensorflow", lambda *_: None)
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of the size that is its parameter, as mount(8) takes it."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={request.param}", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a file system can't be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture(scope="session")

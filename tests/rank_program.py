@@ -91,11 +91,11 @@ def train(
 
 def watched(config: Any, workers: cluster.Cluster) -> Any:
     """Returns a trainer that notes its parameters and examples."""
-    from distmnist import sampling, trainer
+    from distmnist import loading, sampling, trainer
 
     class Watched(trainer.Trainer):
         def __init__(self) -> None:
-            dataset = trainer.load_dataset(config, workers)
+            dataset = loading.load(config, workers)
             self.hashes: list[str] = []
             self.examples: list[list[int]] = []  # of each step
             super().__init__(config, workers, dataset)

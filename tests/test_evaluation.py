@@ -10,7 +10,7 @@ from distmnist import model
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.datasets import Split
-from distmnist.evaluation import Evaluator
+from distmnist.evaluation import Evaluator, find_worst
 from distmnist.metrics import Precision, Writer
 
 
@@ -49,14 +49,8 @@ def test_finds_the_worst() -> None:
     probabilities = tf.nn.softmax(logits).numpy()[np.arange(2345), labels]
     expected = np.argsort(probabilities)[:5]
 
-    evaluator = Evaluator(
-        {"test": Split(tf.constant(images), tf.constant(labels))},
-        network,
-        Cluster(),
-        Writer(),
-    )
-    evaluator.evaluate()
-    worst = evaluator.worst("test", count=5)
+    split = Split(tf.constant(images), tf.constant(labels))
+    worst = find_worst(split, network, count=5)
     assert (worst.images == images[expected]).all()
     assert (worst.labels == labels[expected]).all()
     assert (worst.guesses == logits.numpy().argmax(axis=1)[expected]).all()

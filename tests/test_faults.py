@@ -12,9 +12,8 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -304,18 +303,7 @@ def test_two_jobs_in_one_directory(tmp_path: Path) -> None:
         assert f"in use by process {job.pid} on " in told
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("a file system can't be mounted here")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
-
-
+@pytest.mark.parametrize("small_disk", ["3m"], indirect=True)
 @pytest.mark.parametrize(
     "filled_by", ["--checkpoint_every=0 --log_every=1", "--checkpoint_every=1"]
 )

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import model, networks
+from distmnist import loading, model, networks
 from distmnist.cluster import Cluster
 from distmnist.config import Config
 from distmnist.errors import InputError
-from distmnist.trainer import Trainer, load_dataset
+from distmnist.trainer import Trainer
 
 IMAGES = tf.random.stateless_uniform([12, 784], (1, 2))
 
@@ -90,7 +90,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(name: str, tmp_path: Path) -> No
             max_steps=max_steps,
             log_dir=str(tmp_path / log_dir),
         )
-        trainer = Trainer(config, Cluster(), load_dataset(config, Cluster()))
+        trainer = Trainer(config, Cluster(), loading.load(config, Cluster()))
         trainer.run()
         return trainer
 

@@ -51,9 +51,9 @@ def test_keeps_what_the_user_has_chosen() -> None:
 @pytest.mark.usefixtures("environment")
 def test_mpi_keeps_its_networks_where_there_are_other_hosts() -> None:
     runtime.prepare_environment(local_rank=0, local_size=2)
-    assert "OMPI_MCA_btl" not in os.environ
+    assert NAMES[3] not in os.environ
     runtime.prepare_environment(local_rank=0, local_size=2, one_host=True)
-    assert os.environ["OMPI_MCA_btl"] == "^ofi"
+    assert os.environ[NAMES[3]] == "^ofi"
 
 
 @pytest.mark.usefixtures("environment")

@@ -60,11 +60,12 @@ def measure(
     options: argparse.Namespace, config: Config, workers: Cluster, *_: object
 ) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
+    from distmnist import loading
     from distmnist.evaluation import Evaluator
     from distmnist.metrics import Writer
-    from distmnist.trainer import Trainer, load_dataset
+    from distmnist.trainer import Trainer
 
-    dataset = load_dataset(config, workers)
+    dataset = loading.load(config, workers)
     trainer = Trainer(config, workers, dataset)
 
     def run_steps(trainer: Trainer, steps: int) -> None:

@@ -45,10 +45,11 @@ def main() -> None:
 
 def measure(config: Config, workers: Cluster, *_: object) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
+    from distmnist import loading
     from distmnist.checkpoint import Saver
-    from distmnist.trainer import Trainer, load_dataset
+    from distmnist.trainer import Trainer
 
-    dataset = load_dataset(config, workers)
+    dataset = loading.load(config, workers)
     trainer = Trainer(config, workers, dataset)
     paused, written, voted, steps = [], [], [], []
     with Saver(config, workers, dataset, trainer.variables) as saver:
