@@ -327,7 +327,26 @@ def test_xla_and_accumulation_on_two_ranks_compute_what_one_does(
     main(capsys, *flags, "--batch_size=24", f"--log_dir={one}")
     faster = ("--xla", "--backward_passes_per_step=3", "--batch_size=4")
     run((*MPIRUN, 2, *TRAIN, *flags, *faster, f"--log_dir={two}"), cwd=tmp_path)
-    readers = [tf.train.load_checkpoint(str(d / "model.ckpt-10")) for d in (one, two)]
+    assert_same_parameters(one / "model.ckpt-10", two / "model.ckpt-10")
+
+
+@pytest.mark.ranks
+def test_a_run_goes_on_with_another_number_of_ranks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--dataset=digits", "--lr_scaling=none")
+    one, several = tmp_path / "one", tmp_path / "several"
+    main(capsys, *flags, "--batch_size=24", "--max_steps=10", f"--log_dir={one}")
+    for size, steps in ((2, 4), (3, 10)):
+        share = (f"--batch_size={24 // size}", f"--max_steps={steps}")
+        command = (*MPIRUN, size, *TRAIN, *flags, *share, f"--log_dir={several}")
+        run(command, cwd=tmp_path)
+    assert_same_parameters(one / "model.ckpt-10", several / "model.ckpt-10")
+
+
+def assert_same_parameters(*paths: Path) -> None:
+    """Asserts that two checkpoints hold the same network, up to rounding."""
+    readers = [tf.train.load_checkpoint(str(path)) for path in paths]
     for name in ("hidden1/weights", "hidden2/weights", "softmax_linear/biases"):
         expected, found = (reader.get_tensor(name) for reader in readers)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
