@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from importlib import metadata
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
-_BTL = "OMPI_MCA_btl"
 
 
 def cores() -> int:
@@ -55,7 +54,7 @@ def prepare_environment(
     environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")
     if one_host:
         # Open MPI's way to fabrics takes a second to end, and is of no use here.
-        environment(_BTL, "^ofi")
+        environment("OMPI_MCA_btl", "^ofi")
     if local_size == 1 or local_size < cores():
         return
     # Every core has a rank or more.  Open MPI spins while it waits, and so takes

@@ -108,7 +108,7 @@ class Trainer:
             # [3] Rank 0 alone writes; the writer of the others does nothing.
             writer = create_writer(config, cluster, self.progress.step)
             if cluster.rank == 0 and self.progress.step == 0:
-                writer.graph(self._graph_of_a_step())
+                writer.graph(self._graph())
             evaluator = Evaluator(self._splits, self.network, cluster, writer)
             last_step = self._last_step()
             if self.progress.step >= last_step:
@@ -267,12 +267,12 @@ class Trainer:
         logits = self.network(images, position)
         return model.loss(logits, tf.gather(labels, indices))
 
-    def _graph_of_a_step(self) -> tf.Graph:
-        """Returns the graph of one step, for TensorBoard."""
+    def _graph(self) -> tf.Graph:
+        """Returns the graph of the network and its loss, for TensorBoard."""
         batch = tf.TensorSpec([self._config.step_size], tf.int32)
         position = tf.TensorSpec([], tf.int64)
-        step = tf.function(self._train_step)
-        return step.get_concrete_function(batch, position).graph
+        loss = tf.function(self._batch_loss)
+        return loss.get_concrete_function(batch, position).graph
 
     def _last_step(self) -> int:
         """Returns the step to train to."""
