@@ -41,7 +41,7 @@ def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
 
     saved = trained.find(options.log_dir, workers)
     dataset = loading.load_for(saved, workers, options.input_data_dir)
-    splits = {options.split: loading.to_tensors(dataset)[options.split]}
+    splits = loading.to_tensors({options.split: dataset.splits[options.split]})
     network = trained.load(saved, workers)
     results = Evaluator(splits, network, workers, Writer()).evaluate()
     if workers.rank == 0:

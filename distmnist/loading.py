@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow as tf
 from absl import logging
@@ -79,9 +80,9 @@ def _describe(dataset: Dataset) -> str:
     return f"{dataset.name}, {dataset.source}, SHA-256 {dataset.fingerprint[:16]}"
 
 
-def to_tensors(dataset: Dataset) -> dict[str, Split]:
-    """Returns the splits by name, where TensorFlow computes."""
+def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Returns splits by name, where TensorFlow computes."""
     return {
         name: Split(tf.constant(split.images), tf.constant(split.labels))
-        for name, split in dataset.splits.items()
+        for name, split in splits.items()
     }

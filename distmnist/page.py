@@ -80,7 +80,8 @@ def read(log_dir: str, alone: Cluster, input_data_dir: str | None = None) -> Run
     worst, remark = None, ""
     try:
         saved = trained.find(log_dir, alone)
-        splits = loading.to_tensors(loading.load_for(saved, alone, input_data_dir))
+        dataset = loading.load_for(saved, alone, input_data_dir)
+        splits = loading.to_tensors(dataset.splits)
         network = trained.load(saved, alone)
         results = Evaluator(splits, network, alone, Writer()).evaluate()
         worst = find_worst(splits["test"], network)

@@ -2,7 +2,7 @@
 
 Two moments matter.  `prepare_environment` must run before MPI, Horovod or
 TensorFlow are loaded, because they read their environment once.
-`configure_devices` must run before TensorFlow touches a device.  Neither
+`configure_tensorflow` must run before TensorFlow touches a device.  Neither
 overrides anything that the user has set.
 """
 

@@ -62,7 +62,7 @@ class Trainer:
         self._config = config
         self._cluster = cluster
         self._dataset = dataset
-        self._splits = loading.to_tensors(dataset)
+        self._splits = loading.to_tensors(dataset.splits)
         self.progress = Progress(step=0, consumed=0)
         self.network = networks.find(config.model)(config)
         named = self.network.named_variables
