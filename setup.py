@@ -36,7 +36,7 @@ setup(
     version=find(r'^__version__ = "(.+)"', SOURCE),
     description="Synchronous data-parallel training with TensorFlow and Horovod.",
     packages=find_packages(include=["distmnist", "distmnist.*"]),
-    package_data={"distmnist": ["py.typed", "page.html"]},
+    package_data={"distmnist": ["py.typed", "reporting/page.html"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
         pinned("tensorflow"),  # Horovod compiles against none that is newer

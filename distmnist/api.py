@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from distmnist import cluster, program
-from distmnist.config import Config
+from distmnist import cli
+from distmnist.core.config import Config
+from distmnist.distributed import cluster
 
 if TYPE_CHECKING:
-    from distmnist.datasets import Dataset
-    from distmnist.trained import Classifier
+    from distmnist.checkpoint.inference import Classifier
+    from distmnist.data.datasets import Dataset
 
 
 class Fitted(NamedTuple):
@@ -49,8 +50,10 @@ def fit(config: Config) -> Fitted:
     workers = cluster.connect()
     # Once TensorFlow has begun to compute, it keeps the threads that it has.
     with contextlib.suppress(RuntimeError):
-        program.prepare_tensorflow(config, workers)
-    from distmnist import loading, trained, trainer
+        cli.prepare_tensorflow(config, workers)
+    from distmnist import trainer
+    from distmnist.checkpoint import inference
+    from distmnist.data import loading
 
     dataset = loading.load(config, workers)
     training = trainer.Trainer(config, workers, dataset)
@@ -59,6 +62,6 @@ def fit(config: Config) -> Fitted:
         {split: result.value for split, result in results.items()},
         training.progress.loss,
         training.progress.step,
-        trained.Classifier(training.network),
+        inference.Classifier(training.network),
         dataset,
     )

@@ -8,22 +8,22 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from distmnist import program
-from distmnist.cluster import Cluster
+from distmnist import cli
+from distmnist.distributed.cluster import Cluster
 
 if TYPE_CHECKING:
-    from distmnist.metrics import Precision
+    from distmnist.metrics.types import Precision
 
 SPLITS = ("train", "validation", "test")
 
 
 def main() -> None:
     """Evaluates the newest checkpoint of a run."""
-    program.run(_parse, _evaluate)
+    cli.run(_parse, _evaluate)
 
 
 def _parse() -> argparse.Namespace:
-    parser = program.Parser("evaluate", __doc__)
+    parser = cli.Parser("evaluate", __doc__)
     parser.add_argument(
         "--split",
         choices=SPLITS,
@@ -35,14 +35,16 @@ def _parse() -> argparse.Namespace:
 
 
 def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
-    from distmnist import console, loading, trained
-    from distmnist.evaluation import Evaluator
-    from distmnist.metrics import Writer
+    from distmnist.checkpoint import inference
+    from distmnist.data import loading
+    from distmnist.metrics import console
+    from distmnist.metrics.evaluator import Evaluator
+    from distmnist.metrics.types import Writer
 
-    saved = trained.find(options.log_dir, workers)
+    saved = inference.find(options.log_dir, workers)
     dataset = loading.load_for(saved, workers, options.input_data_dir)
     splits = loading.to_tensors({options.split: dataset.splits[options.split]})
-    network = trained.load(saved, workers)
+    network = inference.load(saved, workers)
     results = Evaluator(splits, network, workers, Writer()).evaluate()
     if workers.rank == 0:
         console.tell_precision(results)

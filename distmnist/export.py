@@ -12,18 +12,18 @@ import os
 
 from absl import logging
 
-from distmnist import program
-from distmnist.cluster import Cluster
-from distmnist.errors import InputError, RunError
+from distmnist import cli
+from distmnist.core.errors import InputError, RunError
+from distmnist.distributed.cluster import Cluster
 
 
 def main() -> None:
     """Exports the newest checkpoint of a run."""
-    program.run(_parse, _export, alone=True)
+    cli.run(_parse, _export, alone=True)
 
 
 def _parse() -> argparse.Namespace:
-    parser = program.Parser("export", __doc__)
+    parser = cli.Parser("export", __doc__)
     parser.add_argument(
         "--export_dir",
         required=True,
@@ -36,7 +36,7 @@ def _parse() -> argparse.Namespace:
 def _export(options: argparse.Namespace, workers: Cluster) -> None:
     import tensorflow as tf
 
-    from distmnist import trained
+    from distmnist.checkpoint import inference
 
     directory = options.export_dir
     if os.path.exists(directory) and (
@@ -45,8 +45,8 @@ def _export(options: argparse.Namespace, workers: Cluster) -> None:
         raise InputError(
             f"flag --export_dir={directory}: is there already; name a new directory"
         )
-    saved = trained.find(options.log_dir, workers)
-    classifier = trained.Classifier(trained.load(saved, workers))
+    saved = inference.find(options.log_dir, workers)
+    classifier = inference.Classifier(inference.load(saved, workers))
     try:
         tf.saved_model.save(classifier, directory, signatures=classifier.__call__)
     except (OSError, tf.errors.OpError) as error:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distmnist import idx, image_files, program
-from distmnist.cluster import Cluster
+from distmnist import cli
+from distmnist.data import idx, mnist_images
+from distmnist.distributed.cluster import Cluster
 
 _CHUNK = 1000  # images a pass
 
@@ -37,11 +38,11 @@ class Prediction(NamedTuple):
 
 def main() -> None:
     """Classifies files by the newest checkpoint of a run."""
-    program.run(_parse, _predict, alone=True)
+    cli.run(_parse, _predict, alone=True)
 
 
 def _parse() -> argparse.Namespace:
-    parser = program.Parser("predict", __doc__)
+    parser = cli.Parser("predict", __doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     parser.add_argument(
         "--json", action="store_true", help="an object a line, rather than a table"
@@ -50,13 +51,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _predict(options: argparse.Namespace, workers: Cluster) -> None:
-    from distmnist import console, trained
+    from distmnist.checkpoint import inference
+    from distmnist.metrics import console
 
     # All files first: one that can't be read is told before anything is printed.
     digits = [digit for path in options.files for digit in _read(path)]
     names, images, done = zip(*digits)
-    classifier = trained.Classifier(
-        trained.load(trained.find(options.log_dir, workers), workers)
+    classifier = inference.Classifier(
+        inference.load(inference.find(options.log_dir, workers), workers)
     )
     probabilities = np.concatenate(
         [
@@ -75,7 +77,7 @@ def _read(path: Path) -> Iterator[tuple[str, NDArray[np.uint8], tuple[str, ...]]
         for index, pixels in enumerate(images):
             yield f"{path}[{index}]", pixels, ()
     else:
-        digit = image_files.read(path)
+        digit = mnist_images.read(path)
         yield str(path), digit.pixels.reshape(-1), digit.done
 
 

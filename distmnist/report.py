@@ -10,18 +10,18 @@ from __future__ import annotations
 import argparse
 import os
 
-from distmnist import program
-from distmnist.cluster import Cluster
-from distmnist.errors import InputError, RunError
+from distmnist import cli
+from distmnist.core.errors import InputError, RunError
+from distmnist.distributed.cluster import Cluster
 
 
 def main() -> None:
     """Writes the page."""
-    program.run(_parse, _report, alone=True)
+    cli.run(_parse, _report, alone=True)
 
 
 def _parse() -> argparse.Namespace:
-    parser = program.Parser("report", __doc__)
+    parser = cli.Parser("report", __doc__)
     parser.add_argument(
         "--compare",
         default=[],
@@ -50,7 +50,8 @@ def _report(options: argparse.Namespace, workers: Cluster) -> None:
             f"the report needs Jinja and Matplotlib ({error}): run launch/setup.sh, or "
             "pip install jinja2 matplotlib"
         ) from None
-    from distmnist import console, page
+    from distmnist.metrics import console
+    from distmnist.reporting import page
 
     runs = [
         page.read(log_dir, workers, options.input_data_dir)

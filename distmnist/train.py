@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from distmnist import cluster, config, program, runtime
-from distmnist.errors import UserError
-from distmnist.stopping import Signals
+from distmnist import cli
+from distmnist.core import config
+from distmnist.core.errors import UserError
+from distmnist.distributed import cluster, process
+from distmnist.distributed.preemption import Signals
 
 if TYPE_CHECKING:
-    from distmnist.elastic import Commits
+    from distmnist.distributed.elastic import Commits
 
 
 def main() -> None:
@@ -25,16 +27,16 @@ def main() -> None:
     settings, wrong = _parse_flags()
     signals.grace_seconds = settings.grace_seconds
     if config.verbosity() > logging.INFO:
-        runtime.show_chatter()
-    with program.joined(settings.stall_seconds) as workers:
-        program.set_up_logging(workers.rank, config.verbosity())
+        process.show_chatter()
+    with cli.joined(settings.stall_seconds) as workers:
+        cli.set_up_logging(workers.rank, config.verbosity())
         if wrong:
             # Whether all ranks have it or one, all are told together.
-            workers.together(lambda: program.raise_if(wrong))
-        program.prepare_tensorflow(settings, workers)
-        logging.info("Chosen: %s", runtime.settings())
+            workers.together(lambda: cli.raise_if(wrong))
+        cli.prepare_tensorflow(settings, workers)
+        logging.info("Chosen: %s", process.settings())
         if settings.elastic or workers.is_elastic:
-            from distmnist import elastic
+            from distmnist.distributed import elastic
 
             commits = elastic.Commits()
             workers.elastic(lambda: _train(settings, workers, signals, commits))

@@ -9,19 +9,23 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from distmnist import checkpoint, console, loading, model, networks, optimizer, sampling
-from distmnist.cluster import Cluster
-from distmnist.config import Config
-from distmnist.datasets import Dataset
-from distmnist.elastic import Commits
-from distmnist.errors import RunError, on_all_ranks
-from distmnist.evaluation import Evaluator
-from distmnist.metrics import Precision, Run, Writer
-from distmnist.periodic import AtStops, Periodic, Progress, Task
-from distmnist.profiling import Profiler
-from distmnist.stalls import Watchdog
-from distmnist.stopping import Signals, StopTask
-from distmnist.summaries import create_writer, step_log
+from distmnist.checkpoint import manager
+from distmnist.core.config import Config
+from distmnist.core.errors import RunError, on_all_ranks
+from distmnist.core.hooks import AtStops, Periodic, Progress, Task
+from distmnist.data import loading, sampler
+from distmnist.data.datasets import Dataset
+from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.elastic import Commits
+from distmnist.distributed.preemption import Signals, StopTask
+from distmnist.distributed.watchdog import Watchdog
+from distmnist.metrics import console
+from distmnist.metrics.evaluator import Evaluator
+from distmnist.metrics.profiler import Profiler
+from distmnist.metrics.types import Precision, Run, Writer
+from distmnist.metrics.writers import create_writer, step_log
+from distmnist.models import model, registry
+from distmnist.optim import optimizer
 
 
 def train(
@@ -64,7 +68,7 @@ class Trainer:
         self._dataset = dataset
         self._splits = loading.to_tensors(dataset.splits)
         self.progress = Progress(step=0, consumed=0)
-        self.network = networks.find(config.model)(config)
+        self.network = registry.find(config.model)(config)
         named = self.network.named_variables
         self._trained = {k: v for k, v in named.items() if v.trainable}
         self._global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
@@ -96,7 +100,7 @@ class Trainer:
             The final precision of each split.
         """
         config, cluster = self._config, self._cluster
-        with checkpoint.Saver(config, cluster, self._dataset, self.variables) as saver:
+        with manager.Saver(config, cluster, self._dataset, self.variables) as saver:
             commit, holder = commits.newest(config, cluster) if commits else (None, 0)
             self.progress = saver.restore(commit) or self.progress
             if commits:
@@ -135,7 +139,7 @@ class Trainer:
     def _tasks(
         self,
         run: Run,
-        saver: checkpoint.Saver,
+        saver: manager.Saver,
         writer: Writer,
         evaluator: Evaluator,
         watchdog: Watchdog,
@@ -184,7 +188,7 @@ class Trainer:
         config, done = self._config, self.progress
         begin = time.perf_counter()
         # [4] Each rank takes its own slice of every global batch.
-        indices = sampling.batches(
+        indices = sampler.batches(
             config.seed,
             done.consumed,
             step - done.step,

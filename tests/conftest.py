@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from distmnist import runtime
+from distmnist.distributed import process
 from tests import launching
 
 # Before any test module imports TensorFlow.
-runtime.prepare_environment(local_rank=0, local_size=1)
+process.prepare_environment(local_rank=0, local_size=1)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,9 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def threads_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorFlow runs in this process already: too late to choose its threads."""
-    monkeypatch.setattr("distmnist.runtime.configure_tensorflow", lambda *_: None)
+    monkeypatch.setattr(
+        "distmnist.distributed.process.configure_tensorflow", lambda *_: None
+    )
 
 
 @pytest.fixture

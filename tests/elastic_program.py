@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distmnist import cluster, runtime, train
+from distmnist import train
+from distmnist.distributed import cluster, process
 
 
 def main() -> None:
@@ -24,10 +25,11 @@ def main() -> None:
 
     def connect_and_watch(*args: Any) -> cluster.Cluster:
         workers = connect(*args)
-        runtime.import_tensorflow()
-        from distmnist import elastic, sampling
+        process.import_tensorflow()
+        from distmnist.data import sampler
+        from distmnist.distributed import elastic
 
-        newest, batches = elastic.Commits.newest, sampling.batches
+        newest, batches = elastic.Commits.newest, sampler.batches
 
         def note(**values: object) -> None:
             with path.open("a") as file:
@@ -48,7 +50,7 @@ def main() -> None:
             return indices
 
         elastic.Commits.newest = noted_newest  # type: ignore[method-assign]
-        sampling.batches = noted_batches
+        sampler.batches = noted_batches
         return workers
 
     cluster.connect = connect_and_watch

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from distmnist import cluster, runtime
+from distmnist.distributed import cluster, process
 
 GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Trains each network twice, and notes what each rank saw."""
     workers = cluster.connect()
-    runtime.import_tensorflow()
+    process.import_tensorflow()
     directory = Path(sys.argv[1])
     # With a relative --log_dir and a working directory of its own, whatever a
     # rank writes stays apart.
@@ -46,9 +46,9 @@ def train(
     workers: cluster.Cluster, flags: dict[str, Any]
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Trains a network twice, and returns what each rank saw, and its variables."""
-    from distmnist.config import Config
-    from distmnist.evaluation import Evaluator
-    from distmnist.metrics import Writer
+    from distmnist.core.config import Config
+    from distmnist.metrics.evaluator import Evaluator
+    from distmnist.metrics.types import Writer
 
     seen: dict[str, Any] = {}
     flags = {**flags, "eval_every": 0, "checkpoint_every": 0}
@@ -91,7 +91,8 @@ def train(
 
 def watched(config: Any, workers: cluster.Cluster) -> Any:
     """Returns a trainer that notes its parameters and examples."""
-    from distmnist import loading, sampling, trainer
+    from distmnist import trainer
+    from distmnist.data import loading, sampler
 
     class Watched(trainer.Trainer):
         def __init__(self) -> None:
@@ -107,7 +108,7 @@ def watched(config: Any, workers: cluster.Cluster) -> Any:
             return progress
 
     watching = Watched()
-    original = sampling.batches
+    original = sampler.batches
 
     def batches(*args: Any) -> np.ndarray:
         indices = original(*args)

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import checkpoint, datasets, model
-from distmnist.cluster import Cluster
-from distmnist.config import Config
-from distmnist.errors import InputError, RunError
-from distmnist.metrics import Precision
-from distmnist.periodic import Progress
+from distmnist.checkpoint import manager
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError, RunError
+from distmnist.core.hooks import Progress
+from distmnist.data import datasets
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.types import Precision
+from distmnist.models import model
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
 CONFUSION = np.zeros((10, 10), np.int64)
@@ -25,9 +27,9 @@ DATASET = datasets.load("fake", "", (20, 10, 10), 0)
 
 def saver(
     config: Config, dataset: datasets.Dataset = DATASET
-) -> tuple[checkpoint.Saver, dict[str, tf.Variable]]:
+) -> tuple[manager.Saver, dict[str, tf.Variable]]:
     variables = model.Mlp(config).named_variables
-    return checkpoint.Saver(config, Cluster(), dataset, variables), variables
+    return manager.Saver(config, Cluster(), dataset, variables), variables
 
 
 def small(directory: Path, **changes: object) -> Config:
@@ -71,7 +73,7 @@ def flat(variables: dict[str, tf.Variable]) -> list[np.ndarray]:
 
 def test_metadata_name_the_run(tmp_path: Path) -> None:
     saved(tmp_path, 10)
-    metadata = checkpoint.read_metadata(str(tmp_path / "model.ckpt-10"))
+    metadata = manager.read_metadata(str(tmp_path / "model.ckpt-10"))
     assert metadata["config"]["hidden1"] == 8
     assert metadata["dataset"]["fingerprint"] == DATASET.fingerprint
     assert (metadata["step"], metadata["consumed"], metadata["size"]) == (10, 1000, 1)
@@ -207,13 +209,13 @@ def test_does_not_save_what_is_not_finite(tmp_path: Path) -> None:
 def test_training_goes_on_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, may_go_on = checkpoint.write, threading.Event()
+    write, may_go_on = manager.write, threading.Event()
 
     def slow(*args: Any) -> None:
         assert may_go_on.wait(60)
         write(*args)
 
-    monkeypatch.setattr(checkpoint, "write", slow)
+    monkeypatch.setattr(manager, "write", slow)
     save, variables = saver(small(tmp_path))
     before = flat(variables)
     with save:
@@ -264,4 +266,4 @@ def test_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
     assert caught.value.exit_status == 1
     (small_disk / "ballast").unlink()
     assert contents(small_disk) == before
-    assert checkpoint.latest(str(small_disk)) == str(small_disk / "model.ckpt-9")
+    assert manager.latest(str(small_disk)) == str(small_disk / "model.ckpt-9")

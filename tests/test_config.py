@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distmnist import config
-from distmnist.config import Config
-from distmnist.errors import InputError
+from distmnist.core import config
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError
 from tests import launching
 
 

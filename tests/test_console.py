@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from distmnist import console
+from distmnist.metrics import console
 from tests import launching
 from tests.launching import TRAIN, run
 

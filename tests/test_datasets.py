@@ -28,8 +28,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distmnist import datasets, download
-from distmnist.errors import InputError, RunError
+from distmnist.core.errors import InputError, RunError
+from distmnist.data import datasets, download
 
 MNIST = Path(
     os.environ.get("DISTMNIST_TEST_MNIST")
@@ -362,7 +362,7 @@ def test_unknown_dataset() -> None:
 def test_import_is_light() -> None:
     """Every rank of every job imports this; most need none of these."""
     code = (
-        "import sys, distmnist.datasets; "
+        "import sys, distmnist.data.datasets; "
         "print({'tensorflow', 'sklearn', 'scipy', 'tqdm', 'urllib.request'}"
         " & set(sys.modules))"
     )

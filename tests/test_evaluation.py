@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import model
-from distmnist.cluster import Cluster
-from distmnist.config import Config
-from distmnist.datasets import Split
-from distmnist.evaluation import Evaluator, find_worst
-from distmnist.metrics import Precision, Writer
+from distmnist.core.config import Config
+from distmnist.data.datasets import Split
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.evaluator import Evaluator, find_worst
+from distmnist.metrics.types import Precision, Writer
+from distmnist.models import model
 
 
 @pytest.mark.parametrize("num_examples", [1, 7, 1000, 1001, 2345])

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from distmnist import checkpoint
+from distmnist.checkpoint import manager
 from tests.jobs import Job
 from tests.launching import (
     HOROVODRUN,
@@ -96,7 +96,7 @@ class Run:
 
     def saved(self) -> int:
         """Returns the step of its newest checkpoint, which must be whole."""
-        path = checkpoint.latest(str(self.logs)) if self.logs.exists() else None
+        path = manager.latest(str(self.logs)) if self.logs.exists() else None
         return int(path.rpartition("-")[2]) if path else 0
 
     def disturb(self, launcher: str, target: str, name: str, delay: float = 0) -> Job:
@@ -287,7 +287,7 @@ def test_a_loss_that_is_not_finite_ends(tmp_path: Path) -> None:
     done = run((*ALONE, *flags, f"--log_dir={tmp_path}"), 1, cwd=tmp_path)
     (told,) = messages(done.stderr)
     assert "at step" in told
-    path = checkpoint.latest(str(tmp_path))
+    path = manager.latest(str(tmp_path))
     if path:  # the one before the failure
         reader = tf.train.load_checkpoint(path)
         weights = reader.get_tensor("hidden1/weights")
@@ -316,7 +316,7 @@ def test_a_disk_that_fills_in_mid_run(small_disk: Path, filled_by: str) -> None:
     done = run(endless, 1, cwd=small_disk.parent, timeout=100)
     (told,) = messages(done.stderr)
     assert "No space left" in told
-    assert checkpoint.latest(str(logs))  # and it is whole
+    assert manager.latest(str(logs))  # and it is whole
     assert not list(logs.glob(".model*"))
 
 
@@ -329,7 +329,7 @@ def test_a_directory_made_read_only_in_mid_run(tmp_path: Path) -> None:
     command = (*(prefix if os.geteuid() == 0 else ()), *ALONE, f"--log_dir={logs}")
     with Job(command, tmp_path) as job:
         job.wait_for(lambda: "Step 1000:" in job.output())
-        job.wait_for(lambda: checkpoint.latest(str(logs)))
+        job.wait_for(lambda: manager.latest(str(logs)))
         logs.chmod(0o555)
         try:
             assert job.end(60) == 1
@@ -337,4 +337,4 @@ def test_a_directory_made_read_only_in_mid_run(tmp_path: Path) -> None:
         finally:
             logs.chmod(0o755)
     assert "can't be written" in told and "Permission denied" in told
-    assert checkpoint.latest(str(logs))
+    assert manager.latest(str(logs))

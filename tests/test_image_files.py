@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distmnist import datasets, image_files
-from distmnist.errors import InputError
+from distmnist.core.errors import InputError
+from distmnist.data import datasets, mnist_images
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_all_become_the_same(seven: Image.Image, tmp_path: Path) -> None:
     found = {}
     for name, image in variants(seven).items():
         image.save(tmp_path / name)
-        found[name] = image_files.read(tmp_path / name)
+        found[name] = mnist_images.read(tmp_path / name)
     expected = found["as it is.png"]
     assert expected.done == (
         "cropped from 140x140 to 61x90",
@@ -61,7 +61,7 @@ def test_all_become_the_same(seven: Image.Image, tmp_path: Path) -> None:
         assert digit.pixels[0].max() == 0
         difference = np.abs(digit.pixels.astype(int) - expected.pixels).mean()
         assert difference < 4, name
-        centre = image_files._centre_of_mass(digit.pixels)
+        centre = mnist_images._centre_of_mass(digit.pixels)
         assert np.abs(centre - 13.5).max() <= 0.6, name
     assert "inverted, being dark on light" in found["negative.png"].done
     assert "made grey" in found["colour.jpg"].done
@@ -74,7 +74,7 @@ def test_mnists_own_images_stay_what_they_are(mnist_dir: Path, tmp_path: Path) -
     same = 0
     for pixels in images.reshape(-1, 28, 28):
         Image.fromarray(255 - pixels).save(tmp_path / "digit.png")
-        digit = image_files.read(tmp_path / "digit.png")
+        digit = mnist_images.read(tmp_path / "digit.png")
         same += int(np.abs(digit.pixels.astype(int) - pixels).max() <= 26)
     assert same >= 95
 
@@ -95,10 +95,10 @@ def test_what_is_no_picture_is_told(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=rf"digit\.png can't be read \({told}"):
-        image_files.read(path)
+        mnist_images.read(path)
 
 
 def test_an_empty_picture_is_told(tmp_path: Path) -> None:
     Image.new("L", (30, 40), 99).save(tmp_path / "digit.png")
     with pytest.raises(InputError, match="shows nothing: its 30x40 pixels"):
-        image_files.read(tmp_path / "digit.png")
+        mnist_images.read(tmp_path / "digit.png")

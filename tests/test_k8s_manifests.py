@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from distmnist.config import Config
+from distmnist.core.config import Config
 from launch.submit import manifests, options
 from launch.submit.manifests import K8S, Object
 from launch.submit.options import Options

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import mixed_precision, model, networks
-from distmnist.config import Config
+from distmnist.core.config import Config
+from distmnist.models import mixed_precision, model, registry
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_gradients_are_those_of_float32(
 
     def gradients(dtype: tf.DType) -> list[tf.Tensor]:
         config = Config(hidden1=16, hidden2=8, seed=0, compute_dtype=dtype.name)
-        network = networks.find(name)(config)
+        network = registry.find(name)(config)
         with tf.GradientTape() as tape:
             logits = network(images, tf.constant(0, tf.int64))
             assert logits.dtype == tf.float32

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from distmnist import model
-from distmnist.config import Config
+from distmnist.core.config import Config
+from distmnist.models import model
 
 
 def mlp(hidden1: int, hidden2: int) -> model.Mlp:

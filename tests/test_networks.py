@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import loading, model, networks
-from distmnist.cluster import Cluster
-from distmnist.config import Config
-from distmnist.errors import InputError
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError
+from distmnist.data import loading
+from distmnist.distributed.cluster import Cluster
+from distmnist.models import model, registry
 from distmnist.trainer import Trainer
 
 IMAGES = tf.random.stateless_uniform([12, 784], (1, 2))
@@ -24,7 +25,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_variables_depend_on_the_seed_alone(name: str) -> None:
     first, same, other = (
-        networks.find(name)(Config(seed=seed)).named_variables for seed in (1, 1, 2)
+        registry.find(name)(Config(seed=seed)).named_variables for seed in (1, 1, 2)
     )
     for key in first:
         np.testing.assert_array_equal(first[key].numpy(), same[key].numpy())
@@ -34,7 +35,7 @@ def test_variables_depend_on_the_seed_alone(name: str) -> None:
 
 @pytest.mark.parametrize("xla", [False, True])
 def test_an_example_has_the_same_logits_in_any_batch(name: str, xla: bool) -> None:
-    network = networks.find(name)(Config())
+    network = registry.find(name)(Config())
     compute = tf.function(network.__call__, jit_compile=xla)
     position = 7 * 2**31  # past what 32 bits hold
     whole = compute(IMAGES, tf.constant(position, tf.int64)).numpy()
@@ -44,7 +45,7 @@ def test_an_example_has_the_same_logits_in_any_batch(name: str, xla: bool) -> No
 
 
 def test_the_cnn_drops_half_its_units_in_training_only() -> None:
-    cnn = networks.find("cnn")(Config())
+    cnn = registry.find("cnn")(Config())
     # Of equal images: what differs is what is dropped.
     images = tf.repeat(IMAGES[:1], 50, axis=0)
     trained = cnn(images, tf.constant(0, tf.int64)).numpy()
@@ -55,7 +56,7 @@ def test_the_cnn_drops_half_its_units_in_training_only() -> None:
     np.testing.assert_allclose(trained.mean(axis=0), evaluated[0], atol=0.1)
     elsewhere = cnn(images, tf.constant(50, tf.int64)).numpy()
     assert not np.allclose(elsewhere, trained)
-    reseeded = networks.find("cnn")(Config(seed=1))
+    reseeded = registry.find("cnn")(Config(seed=1))
     for mine, theirs in zip(reseeded.variables, cnn.variables):
         mine.assign(theirs)
     assert not np.allclose(reseeded(images, tf.constant(0, tf.int64)), trained)
@@ -64,7 +65,7 @@ def test_the_cnn_drops_half_its_units_in_training_only() -> None:
 def test_the_cnn_is_that_of_horovods_example() -> None:
     shapes = {
         name: tuple(variable.shape)
-        for name, variable in networks.find("cnn")(Config()).named_variables.items()
+        for name, variable in registry.find("cnn")(Config()).named_variables.items()
     }
     assert shapes == {
         "conv1/weights": (5, 5, 1, 32),
@@ -115,7 +116,7 @@ def test_variables_of_one_name_are_refused() -> None:
 
 
 def test_finds_a_network_in_any_module() -> None:
-    assert networks.find("tests.test_networks:TwoOfAName") is TwoOfAName
+    assert registry.find("tests.test_networks:TwoOfAName") is TwoOfAName
 
 
 @pytest.mark.parametrize(
@@ -130,5 +131,5 @@ def test_finds_a_network_in_any_module() -> None:
 )
 def test_a_wrong_name_is_told(wrong: str, told: str) -> None:
     with pytest.raises(InputError, match=f"--model={wrong}: .*{told}") as caught:
-        networks.find(wrong)
+        registry.find(wrong)
     assert "\n" not in str(caught.value)

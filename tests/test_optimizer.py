@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from distmnist import optimizer
-from distmnist.cluster import Cluster
-from distmnist.config import Config
+from distmnist.core.config import Config
+from distmnist.distributed.cluster import Cluster
+from distmnist.optim import optimizer
 from tests.launching import MPIRUN, run
 
 
@@ -122,11 +122,11 @@ def test_rate_follows_the_batches_of_a_step() -> None:
 # One step at a rate of 1 from zero, on two variables whose gradients are the slopes.
 STEP = """
 import json
-from distmnist import cluster
+from distmnist.distributed import cluster
 workers = cluster.connect()
 import tensorflow as tf
-from distmnist import optimizer
-from distmnist.config import Config
+from distmnist.optim import optimizer
+from distmnist.core.config import Config
 
 def step(slopes, steps=1, **flags):
     config = Config(learning_rate=1.0, lr_scaling="none", **flags)

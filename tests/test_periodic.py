@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distmnist.periodic import AtStops, Periodic
+from distmnist.core.hooks import AtStops, Periodic
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distmnist.periodic import Progress
-from distmnist.profiling import Profiler
+from distmnist.core.hooks import Progress
+from distmnist.metrics.profiler import Profiler
 
 
 def test_profiles_the_steps_between(tmp_path: Path) -> None:

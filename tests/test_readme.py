@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from distmnist.config import SUBJECTS, Config
+from distmnist.core.config import SUBJECTS, Config
 from tests.launching import ROOT
 
 README = (ROOT / "README.md").read_text()

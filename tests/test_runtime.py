@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from distmnist import model, runtime
-from distmnist.config import Config
+from distmnist.core.config import Config
+from distmnist.distributed import process
+from distmnist.models import model
 from tests.launching import run
 
 NAMES = (
@@ -34,9 +35,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_ranks_yield_where_they_share_cores() -> None:
-    runtime.prepare_environment(local_rank=0, local_size=3)
+    process.prepare_environment(local_rank=0, local_size=3)
     assert "OMPI_MCA_mpi_yield_when_idle" not in os.environ
-    runtime.prepare_environment(local_rank=0, local_size=4)
+    process.prepare_environment(local_rank=0, local_size=4)
     assert os.environ[NAMES[1]] == "1"
 
 
@@ -44,15 +45,15 @@ def test_ranks_yield_where_they_share_cores() -> None:
 def test_keeps_what_the_user_has_chosen() -> None:
     for name in NAMES:
         os.environ[name] = "mine"
-    runtime.prepare_environment(local_rank=0, local_size=8, one_host=True)
+    process.prepare_environment(local_rank=0, local_size=8, one_host=True)
     assert [os.environ[name] for name in NAMES] == ["mine"] * len(NAMES)
 
 
 @pytest.mark.usefixtures("environment")
 def test_mpi_keeps_its_networks_where_there_are_other_hosts() -> None:
-    runtime.prepare_environment(local_rank=0, local_size=2)
+    process.prepare_environment(local_rank=0, local_size=2)
     assert NAMES[3] not in os.environ
-    runtime.prepare_environment(local_rank=0, local_size=2, one_host=True)
+    process.prepare_environment(local_rank=0, local_size=2, one_host=True)
     assert os.environ[NAMES[3]] == "^ofi"
 
 
@@ -63,11 +64,11 @@ def test_ranks_have_a_core_each_unless_somebody_chose(
     pinned: list[set[int]] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda process, c: pinned.append(c))
     for local_rank in range(5):
-        runtime.prepare_environment(local_rank, local_size=5)
+        process.prepare_environment(local_rank, local_size=5)
     assert pinned == [{0}, {1}, {2}, {3}, {0}]
-    runtime.prepare_environment(local_rank=0, local_size=3)  # cores to spare
+    process.prepare_environment(local_rank=0, local_size=3)  # cores to spare
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {2, 3})
-    runtime.prepare_environment(local_rank=0, local_size=5)  # bound by the launcher
+    process.prepare_environment(local_rank=0, local_size=5)  # bound by the launcher
     assert len(pinned) == 5
 
 
@@ -76,7 +77,7 @@ def test_the_garbage_collector_is_left_as_it_was(enabled: bool) -> None:
     was, frozen = gc.isenabled(), gc.get_freeze_count()
     (gc.enable if enabled else gc.disable)()
     try:
-        with runtime.for_good():
+        with process.for_good():
             assert not gc.isenabled()
         assert gc.isenabled() == enabled
         assert gc.get_freeze_count() > frozen
@@ -99,8 +100,8 @@ def test_threads_follow_the_work(
     cores: int, local_size: int, batch_size: int, expected: int
 ) -> None:
     flops = model.Mlp.step_flops(Config(batch_size=batch_size))
-    assert runtime.intra_op_threads(cores, local_size, flops) == expected
-    assert runtime.intra_op_threads(cores, 1, math.inf) == cores
+    assert process.intra_op_threads(cores, local_size, flops) == expected
+    assert process.intra_op_threads(cores, 1, math.inf) == cores
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,18 +116,18 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
         tf.config, "set_visible_devices", lambda *call: visible.append(call)
     )
     for local_rank in (0, 1, 2):
-        runtime.configure_tensorflow(local_rank, 3, 3, 0)
+        process.configure_tensorflow(local_rank, 3, 3, 0)
     assert visible == [("gpu0", "GPU"), ("gpu1", "GPU"), ("gpu0", "GPU")]
     assert grown == [("gpu0", True), ("gpu1", True)] * 3
 
 
 def test_a_failing_import_shows_what_was_said() -> None:
     program = (
-        "import os, sys; from distmnist import runtime\n"
+        "import os, sys; from distmnist.distributed import process\n"
         "class Broken:\n"
         "    def find_spec(self, name, *rest):\n"
         "        if name == 'tensorflow': os.write(2, b'a clue'); raise ImportError\n"
         "sys.meta_path.insert(0, Broken())\n"
-        "runtime.import_tensorflow()"
+        "process.import_tensorflow()"
     )
     assert "a clue" in run((sys.executable, "-c", program), status=1).stderr

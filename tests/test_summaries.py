@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distmnist import summaries
-from distmnist.cluster import Cluster
-from distmnist.config import Config
-from distmnist.datasets import Split
-from distmnist.metrics import Evaluation, Precision, Run
-from distmnist.model import Mlp
-from distmnist.periodic import Progress
+from distmnist.core.config import Config
+from distmnist.core.hooks import Progress
+from distmnist.data.datasets import Split
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics import writers
+from distmnist.metrics.types import Evaluation, Precision, Run
+from distmnist.models.model import Mlp
 
 # What was 9 was taken for 4 where it was not found.
 CONFUSION = np.diag([1000] * 9 + [480])
@@ -35,7 +35,7 @@ def tell(directory: Path, rank: int) -> None:
     config = Config(log_dir=str(directory))
     cluster = Cluster()
     cluster.rank, cluster.size = rank, 2
-    writer = summaries.create_writer(config, cluster, 0)
+    writer = writers.create_writer(config, cluster, 0)
 
     @tf.function
     def double(x: tf.Tensor) -> tf.Tensor:
@@ -43,7 +43,7 @@ def tell(directory: Path, rank: int) -> None:
 
     writer.graph(double.get_concrete_function(tf.TensorSpec([])).graph)
     run = Run(config, cluster, 55000, Progress(0, 0), 100)
-    log = summaries.StepLog(run, writer)
+    log = writers.StepLog(run, writer)
     for step, seconds in ((50, 1.5), (60, 1.6), (100, 2.0)):
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         log.note(progress)

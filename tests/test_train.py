@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from distmnist import cluster, train
+from distmnist import train
+from distmnist.distributed import cluster
 from tests import launching
 from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, TRAIN, messages, run
 
@@ -298,9 +299,11 @@ def test_another_network_ends_all_ranks(tmp_path: Path) -> None:
 def test_a_failure_on_one_rank_in_mid_run_ends_all(tmp_path: Path) -> None:
     # Rank 0 fails to write a checkpoint, while rank 1 goes on to the next step.
     program = (
-        "from distmnist import checkpoint, errors, train\n"
+        "from distmnist import train\n"
+        "from distmnist.checkpoint import manager\n"
+        "from distmnist.core import errors\n"
         "def write(path, *rest): raise errors.RunError(f'{path}: the disk is full')\n"
-        "checkpoint.write = write\n"
+        "manager.write = write\n"
         "train.main()"
     )
     command = (*MPIRUN, 2, sys.executable, "-c", program, *QUICK)

@@ -12,9 +12,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from distmnist import datasets, evaluate, export, predict, trained
-from distmnist.cluster import Cluster
-from distmnist.errors import InputError
+from distmnist import evaluate, export, predict
+from distmnist.checkpoint import inference
+from distmnist.core.errors import InputError
+from distmnist.data import datasets
+from distmnist.distributed.cluster import Cluster
 from tests.launching import MPIRUN, ROOT, TRAIN, messages, run
 
 PROGRAMS = {"evaluate": evaluate, "export": export, "predict": predict}
@@ -77,8 +79,8 @@ def test_the_exported_model_gives_the_checkpoints_answers(
     run(program("export", *flags))
     serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
     cluster = Cluster()
-    network = trained.load(trained.find(str(log_dir), cluster), cluster)
-    classifier = trained.Classifier(network)
+    network = inference.load(inference.find(str(log_dir), cluster), cluster)
+    classifier = inference.Classifier(network)
     images = digits.test.images
     expected = classifier(images)
     for shape in ((-1, 784), (-1, 28, 28)):
@@ -112,8 +114,8 @@ def test_predict_takes_pictures_and_idx_files(
     assert "inverted, being dark on light; cropped from 280x280 to" in table[1]
     assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in told]
     cluster = Cluster()
-    network = trained.load(trained.find(str(log_dir), cluster), cluster)
-    expected = trained.Classifier(network)(images)
+    network = inference.load(inference.find(str(log_dir), cluster), cluster)
+    expected = inference.Classifier(network)(images)
     for answer, digit in zip(told[1:], expected["class"].numpy()):
         assert answer["class"] == digit
     found = np.array([answer["probabilities"] for answer in told[1:]])

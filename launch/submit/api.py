@@ -18,7 +18,7 @@ from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
-from distmnist.errors import InputError
+from distmnist.core.errors import InputError
 from launch.submit.manifests import Object
 
 _JOBS = {

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distmnist import config
-from distmnist.errors import InputError, UserError
+from distmnist.core import config
+from distmnist.core.errors import InputError, UserError
 from launch.submit import manifests, state
 from launch.submit.api import Api
 from launch.submit.manifests import Object

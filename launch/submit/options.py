@@ -10,8 +10,8 @@ from typing import Any
 
 from absl import flags
 
-from distmnist import config
-from distmnist.errors import InputError
+from distmnist.core import config
+from distmnist.core.errors import InputError
 
 USAGE = """Usage: launch/submit_k8s --image=IMAGE [flags] -- [flags of distmnist.train]
 

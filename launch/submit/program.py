@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from distmnist.errors import InputError, UserError
+from distmnist.core.errors import InputError, UserError
 from launch.submit import manifests
 from launch.submit import options as options_module
 from launch.submit.api import Api

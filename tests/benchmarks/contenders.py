@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from distmnist import runtime
+from distmnist.distributed import process
 from tests.benchmarks.distmnist_steps import flags
 from tests.launching import HOROVODRUN, MPIRUN, PLAIN, TRAIN
 
@@ -150,7 +150,7 @@ CONTENDERS = (
     ),
     *(
         _products(1, threads, onednn)
-        for threads in sorted({1, runtime.cores()})
+        for threads in sorted({1, process.cores()})
         for onednn in (0, 1)
     ),
     *(_products(2, 1, onednn) for onednn in (0, 1)),

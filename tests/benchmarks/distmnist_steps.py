@@ -12,9 +12,10 @@ import statistics
 import sys
 from typing import TYPE_CHECKING
 
-from distmnist import cluster, runtime, train
-from distmnist.cluster import Cluster
-from distmnist.config import Config
+from distmnist import train
+from distmnist.core.config import Config
+from distmnist.distributed import cluster, process
+from distmnist.distributed.cluster import Cluster
 from tests.benchmarks import data, measuring
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main() -> None:
 
     def connect_and_replace(*args: float) -> Cluster:
         workers = connect(*args)
-        runtime.import_tensorflow()  # not sooner: MPI comes first
+        process.import_tensorflow()  # not sooner: MPI comes first
         from distmnist import trainer
 
         trainer.train = functools.partial(measure, options)
@@ -60,9 +61,9 @@ def measure(
     options: argparse.Namespace, config: Config, workers: Cluster, *_: object
 ) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
-    from distmnist import loading
-    from distmnist.evaluation import Evaluator
-    from distmnist.metrics import Writer
+    from distmnist.data import loading
+    from distmnist.metrics.evaluator import Evaluator
+    from distmnist.metrics.types import Writer
     from distmnist.trainer import Trainer
 
     dataset = loading.load(config, workers)

@@ -12,9 +12,10 @@ import sys
 import tempfile
 import time
 
-from distmnist import cluster, runtime, train
-from distmnist.cluster import Cluster
-from distmnist.config import Config
+from distmnist import train
+from distmnist.core.config import Config
+from distmnist.distributed import cluster, process
+from distmnist.distributed.cluster import Cluster
 from tests.benchmarks import measuring
 from tests.benchmarks.distmnist_steps import flags
 
@@ -30,7 +31,7 @@ def main() -> None:
 
     def connect_and_replace(*args: float) -> Cluster:
         workers = connect(*args)
-        runtime.import_tensorflow()
+        process.import_tensorflow()
         from distmnist import trainer
 
         trainer.train = measure
@@ -45,8 +46,8 @@ def main() -> None:
 
 def measure(config: Config, workers: Cluster, *_: object) -> None:
     """Measures, in the place of `distmnist.trainer.train`."""
-    from distmnist import loading
-    from distmnist.checkpoint import Saver
+    from distmnist.checkpoint.manager import Saver
+    from distmnist.data import loading
     from distmnist.trainer import Trainer
 
     dataset = loading.load(config, workers)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distmnist import runtime
+from distmnist.distributed import process
 from tests.benchmarks import data, environment, processes, ring, tables
 from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.measuring import NUM_GRADIENTS
@@ -280,7 +280,7 @@ def show(
             )
         )
     print(tables.table(("allreduce", "ranks", "measured us", "model us", "off"), rows))
-    print(f"\nChecked, on {runtime.cores()} cores and shared memory only:")
+    print(f"\nChecked, on {process.cores()} cores and shared memory only:")
     for workers, model in fits.items():
         found = errors(at(points, workers), model)
         print(

@@ -1,0 +1,1 @@
+"""Checkpoints: format, manager, log rollback, inference."""

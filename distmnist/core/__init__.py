@@ -1,0 +1,1 @@
+"""What everything else rests on: configuration, errors, hooks, the run directory."""

@@ -1,0 +1,1 @@
+"""Data sets, the sampler and the input pipeline."""

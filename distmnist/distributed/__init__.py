@@ -1,0 +1,1 @@
+"""Process topology, collectives and what keeps a distributed job alive."""

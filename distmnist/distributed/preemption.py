@@ -1,0 +1,168 @@
+"""Ends a run well on a signal: all ranks at one step, with a checkpoint.
+
+SIGTERM and SIGINT ask for it, sent to any rank, or by any launcher to all.  So do
+SIGUSR1 and SIGUSR2, in this order: `mpirun` forwards those without further ado, while
+it kills its ranks one second after a SIGTERM.
+
+Two parts: a thread that waits for signals, because Python's own handlers run on the
+main thread alone, which may be in a graph call that never returns, its peers being
+dead; and a task of the training loop, by which ranks agree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from distmnist.core.errors import Stopped
+from distmnist.core.hooks import Progress
+from distmnist.distributed.cluster import Cluster
+
+# What each signal counts as.
+_MEANING = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGUSR1: signal.SIGTERM,
+    signal.SIGUSR2: signal.SIGINT,
+}
+
+# Seconds between two votes.  `mpirun` leaves a rank one second to save and end.
+_VOTE_SECONDS = 0.5
+# The most steps between two: bounds the memory that the indices of a call take.
+_MOST_STEPS = 1000
+
+
+class Signals:
+    """Waits for the signals that end a job, on a thread of its own.
+
+    Attributes:
+        received: the first signal that came while it was deferred, SIGTERM or
+            SIGINT; 0 if none.
+        grace_seconds: from that signal to the end of the process, at the latest.
+    """
+
+    def __init__(self) -> None:
+        """Begins to wait; only the main thread may do it."""
+        self.received = 0
+        self.grace_seconds = 0.0
+        self._deferred = False
+        self._pipe, end = os.pipe()
+        os.set_blocking(self._pipe, False)
+        os.set_blocking(end, False)
+        # Python writes a signal's number there at once, on whatever thread it arrives.
+        signal.set_wakeup_fd(end)
+        for number in _MEANING:
+            # Who starts a job in the background of a script, or under nohup, does
+            # not want it to end with the terminal's signals.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda *_: None)
+        self._launchers = list(_launchers())
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Keeps a first signal for the training loop, and does not end the process."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _wait(self) -> NoReturn:
+        select.select([self._pipe, *self._launchers], [], [])
+        meaning = signal.SIGTERM
+        with contextlib.suppress(BlockingIOError):
+            meaning = _MEANING[signal.Signals(os.read(self._pipe, 1)[0])]
+        if self._deferred:
+            self.received = meaning
+            # A second signal, or the end of the grace, ends the process at once.
+            select.select([self._pipe], [], [], self.grace_seconds)
+        os._exit(128 + meaning)
+
+
+def _launchers() -> Iterator[int]:
+    """Yields descriptors of the launcher's process here, and the shells around it."""
+    pid = os.getppid()
+    with contextlib.suppress(OSError):
+        while re.search(rb"mpirun|orted", Path(f"/proc/{pid}/cmdline").read_bytes()):
+            yield os.pidfd_open(pid)
+            after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+            pid = int(after_name.split()[1])  # its parent
+
+
+class StopTask:
+    """Lets all ranks stop at the same step, and decides how long a graph call is.
+
+    A signal reaches ranks at different moments.  Every half second they compare what
+    they have received, with one tiny allreduce; as steps are counted, not seconds,
+    they also compare how long a step takes.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        signals: Signals | None,
+        most_steps: int,
+        elastic: bool,
+        start: Progress,
+        save: Callable[[Progress], None],
+    ):
+        """Begins to count.
+
+        Args:
+            cluster: its ranks agree.
+            signals: of this process; None if it does not watch for any.
+            most_steps: between two votes; 0: as many as half a second takes.
+            elastic: a signal that only some ranks receive is for them alone.
+            start: where the training begins.
+            save: writes a checkpoint, and returns when it is whole.
+        """
+        self._cluster = cluster
+        self._signals = signals
+        self._most_steps = most_steps or _MOST_STEPS
+        self._elastic = elastic
+        self._before = start
+        self._next = start.step + 1  # a first step shows how long one takes
+        self._save = save
+
+    def next_step(self, step: int, last_step: int) -> int:
+        """Returns the step of the next vote."""
+        return min(self._next, last_step)
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Tells whether ranks vote after this step."""
+        return step >= self._next
+
+    def action(self, progress: Progress) -> None:
+        """Votes; all ranks must call it.
+
+        Raises:
+            Stopped: on all ranks, once a checkpoint is written, if any has received
+                a signal.
+        """
+        before, self._before = self._before, progress
+        seconds = progress.seconds - before.seconds
+        mine = self._signals.received if self._signals else 0
+        received, missed, step_seconds = self._cluster.maxima(
+            [mine, mine == 0, seconds / (progress.step - before.step)]
+        )
+        if self._elastic and missed:
+            if mine:  # this rank is to leave, and the others go on
+                os._exit(128 + mine)
+        elif received:
+            self._save(progress)
+            name = signal.Signals(int(received)).name
+            raise Stopped(
+                f"stopped by {name} at step {progress.step}, with a checkpoint: start "
+                "again with the same flags to continue",
+                int(received),
+            )
+        steps = int(_VOTE_SECONDS / step_seconds)
+        self._next = progress.step + max(1, min(steps, self._most_steps))

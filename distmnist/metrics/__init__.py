@@ -1,0 +1,1 @@
+"""Metric types, the evaluator and the metric writers."""

@@ -1,0 +1,1 @@
+"""The Network interface and the networks."""

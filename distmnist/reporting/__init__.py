@@ -1,0 +1,1 @@
+"""Reads runs and renders the report."""
