@@ -12,12 +12,13 @@ from absl import logging
 from distmnist.checkpoint import manager
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError, on_all_ranks
-from distmnist.core.hooks import AtStops, Periodic, Progress, Task
+from distmnist.core.hooks import Every, EveryStop, Hook
+from distmnist.core.progress import Progress
 from distmnist.data import loading, sampler
 from distmnist.data.datasets import Dataset
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import Commits
-from distmnist.distributed.preemption import Signals, StopTask
+from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import Watchdog
 from distmnist.metrics import console
 from distmnist.metrics.evaluator import Evaluator
@@ -130,7 +131,7 @@ class Trainer:
                     self.progress = self.train_to(stop)
                     for task in tasks:
                         if task.is_due(self.progress.step, last_step):
-                            task.action(self.progress)
+                            task(self.progress)
                 writer.close()
                 saver.wait()
             console.tell_end(run, self.progress, evaluator.results)
@@ -145,7 +146,7 @@ class Trainer:
         watchdog: Watchdog,
         signals: Signals | None,
         commits: Commits | None,
-    ) -> list[Task]:
+    ) -> list[Hook]:
         """Returns what is done between steps, in its order."""
         config, cluster = self._config, self._cluster
 
@@ -156,13 +157,13 @@ class Trainer:
             saver.save(progress)
             saver.wait()
 
-        tasks: list[Task] = [
-            AtStops(watchdog.beat),
+        tasks: list[Hook] = [
+            EveryStop(watchdog.beat),
             *step_log(run, writer),
-            Periodic(config.eval_every, evaluator),
-            Periodic(config.eval_every, save_best),
-            Periodic(config.checkpoint_every, saver.save),
-            StopTask(
+            Every(config.eval_every, evaluator),
+            Every(config.eval_every, save_best),
+            Every(config.checkpoint_every, saver.save),
+            PreemptionHook(
                 cluster,
                 signals,
                 config.steps_per_call,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from distmnist.checkpoint import manager
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.data import datasets
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.types import Precision

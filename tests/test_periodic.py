@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distmnist.core.hooks import AtStops, Periodic
+from distmnist.core.hooks import Every, EveryStop
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from distmnist.core.hooks import AtStops, Periodic
 def test_every_interval_and_at_the_end(
     interval: int, last_step: int, expected: list[int]
 ) -> None:
-    task = Periodic(interval, lambda progress: None)
+    task = Every(interval, lambda progress: None)
     walked, step = [], 0
     while step < last_step:
         step = task.next_step(step, last_step)
@@ -30,6 +30,6 @@ def test_every_interval_and_at_the_end(
 
 
 def test_at_stops_that_others_make() -> None:
-    task = AtStops(lambda progress: None)
+    task = EveryStop(lambda progress: None)
     assert task.next_step(3, 30) == 30
     assert all(task.is_due(step, 30) for step in range(1, 31))

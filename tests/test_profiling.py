@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.metrics.profiler import Profiler
 
 
@@ -15,7 +15,7 @@ def test_profiles_the_steps_between(tmp_path: Path) -> None:
     ] * 4
     for step in range(1, 10):
         if profiler.is_due(step, 9):
-            profiler.action(Progress(step, 0))
+            profiler(Progress(step, 0))
         assert profiler._running == (step in (3, 4))
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
@@ -24,7 +24,7 @@ def test_ends_with_the_run(tmp_path: Path) -> None:
     profiler = Profiler((3, 50), str(tmp_path), rank=0)
     for step in (3, 9):
         assert profiler.is_due(step, 9)
-        profiler.action(Progress(step, 0))
+        profiler(Progress(step, 0))
     assert not profiler._running
 
 
@@ -32,5 +32,5 @@ def test_other_ranks_stop_at_the_same_steps_and_write_nothing(tmp_path: Path) ->
     profiler = Profiler((3, 5), str(tmp_path), rank=1)
     assert profiler.next_step(0, 9) == 3
     for step in (3, 5):
-        profiler.action(Progress(step, 0))
+        profiler(Progress(step, 0))
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distmnist.core.config import Config
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.data.datasets import Split
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import writers

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from distmnist.checkpoint import rollback
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
-from distmnist.core.hooks import Progress, Ramp
 from distmnist.core.lock import DirectoryLock
+from distmnist.core.progress import Progress, Ramp
 from distmnist.data.datasets import Dataset
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.tensorboard import EVAL_DIRECTORY, EVENTS_PREFIX

@@ -1,94 +1,133 @@
-"""When things happen that happen every so many steps."""
+"""Hooks: what the training loop does every k steps.
+
+The loop, as pseudocode; everything in it runs on all ranks:
+
+    hooks = [...]                     # in the order of trainer.Trainer._hooks
+    while progress.step < last_step:
+        stop = min(hook.next_step(progress.step, last_step) for hook in hooks)
+        block = pipeline.take(stop - progress.step)
+        progress = train(block)       # one graph call, `stop - step` steps
+        for hook in hooks:
+            if hook.is_due(progress.step, last_step):
+                hook(progress)        # may use collectives; may raise to end the run
+
+Steps run inside the graph, without Python between them, so a hook sees the progress
+only where the loop stops.  A hook that must run at certain steps makes the loop stop
+there (`Every`); one that only wants to see every stop asks for none (`EveryStop`).
+
+All ranks call the same hooks at the same steps, therefore a hook's schedule may depend
+only on what all ranks share.  A hook that works on rank 0 alone returns at once on the
+others, and must not use a collective.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-
-class Ramp(NamedTuple):
-    """How the learning rate gets to that of the number of workers.
-
-    Attributes:
-        begin: completed steps at which it begins.
-        rate: the rate there.
-        steps: that it takes.
-    """
-
-    begin: int
-    rate: float
-    steps: int
+from distmnist.core.progress import Progress
 
 
-class Progress(NamedTuple):
-    """How far a run is.
-
-    Attributes:
-        step: completed steps.
-        consumed: examples trained on, by all ranks together.
-        loss: of the last global batch, before its step.
-        seconds: spent in steps since the process began.
-        ramp: of the learning rate, once the number of ranks has changed.
-        gradient_norm: of the gradient of the last step, averaged over all ranks.
-    """
-
-    step: int
-    consumed: int
-    loss: float = float("nan")
-    seconds: float = 0.0
-    ramp: Ramp | None = None
-    gradient_norm: float = float("nan")
-
-
-class Task(Protocol):
-    """What the training loop does at certain steps; all ranks do it."""
+class Hook(Protocol):
+    """Runs between steps, on all ranks; see the module's pseudocode."""
 
     def next_step(self, step: int, last_step: int) -> int:
-        """Returns the first step after `step` that the action follows."""
+        """Returns the first step after `step` at which the loop must stop for it.
+
+        Args:
+            step: completed steps, less than `last_step`.
+            last_step: last step of the run.
+
+        Returns:
+            A step in (step, last_step].
+        """
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Tells whether the action follows this step."""
+        """Returns whether the hook runs now, the loop having stopped after `step`."""
 
-    @property
-    def action(self) -> Callable[[Progress], None]:
-        """What is done."""
+    def __call__(self, progress: Progress) -> None:
+        """Runs the hook.
+
+        Args:
+            progress: training progress at this stop.
+
+        Raises:
+            UserError: ends the run.
+        """
 
 
-class Periodic(NamedTuple):
-    """An action that is taken every so many steps, and after the last one.
+class Every(NamedTuple):
+    """Calls a function every `interval` steps, and after the last step.
 
     Attributes:
-        interval: in steps; 0 means after the last one only.
-        action: what is done; all ranks do it.
+        interval: in steps; 0: after the last step only.
+        function: called on all ranks with the progress.
     """
 
     interval: int
-    action: Callable[[Progress], None]
+    function: Callable[[Progress], None]
 
     def next_step(self, step: int, last_step: int) -> int:
-        """Returns the first step after `step` that the action follows."""
+        """Returns the next multiple of the interval, or the last step."""
         if not self.interval:
             return last_step
         return min(last_step, (step // self.interval + 1) * self.interval)
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Tells whether the action follows this step."""
+        """Returns whether `step` is a multiple of the interval, or the last step."""
         return self.next_step(step - 1, last_step) == step
 
+    def __call__(self, progress: Progress) -> None:
+        """Calls the function."""
+        self.function(progress)
 
-class AtStops(NamedTuple):
-    """An action that is taken wherever the loop stops for another task.
+
+class EveryStop(NamedTuple):
+    """Calls a function wherever the loop stops for another hook.
 
     Attributes:
-        action: what is done; all ranks do it.
+        function: called on all ranks with the progress.
     """
 
-    action: Callable[[Progress], None]
+    function: Callable[[Progress], None]
 
     def next_step(self, step: int, last_step: int) -> int:
-        """Returns the last step: this task needs no stop of its own."""
+        """Returns the last step: this hook needs no stop of its own."""
         return last_step
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Tells that the action follows this step."""
+        """Returns True."""
         return True
+
+    def __call__(self, progress: Progress) -> None:
+        """Calls the function."""
+        self.function(progress)
+
+
+def stops(hooks: Sequence[Hook], step: int, last_step: int) -> Iterator[int]:
+    """Yields the steps after which the loop stops.
+
+    Each is computed when it is asked for, because a hook may choose its next step when
+    it runs.
+
+    Args:
+        hooks: all hooks of the run.
+        step: completed steps.
+        last_step: last step of the run.
+    """
+    while step < last_step:
+        step = min(hook.next_step(step, last_step) for hook in hooks)
+        yield step
+
+
+def run_due(hooks: Iterable[Hook], progress: Progress, last_step: int) -> None:
+    """Runs the hooks that are due at a stop, in their order.
+
+    Args:
+        hooks: all hooks of the run.
+        progress: training progress at this stop.
+        last_step: last step of the run.
+    """
+    for hook in hooks:
+        if hook.is_due(progress.step, last_step):
+            hook(progress)

@@ -15,7 +15,8 @@ import tensorflow as tf
 from absl import logging
 
 from distmnist.core.config import Config
-from distmnist.core.hooks import Periodic, Progress, Ramp
+from distmnist.core.hooks import Every
+from distmnist.core.progress import Progress, Ramp
 from distmnist.distributed.cluster import Cluster
 from distmnist.optim import optimizer
 
@@ -70,9 +71,9 @@ class Commits:
         cluster: Cluster,
         variables: Mapping[str, tf.Variable],
         start: Progress,
-    ) -> CommitTask:
+    ) -> CommitHook:
         """Returns what commits, after having committed the start."""
-        task = CommitTask(self, config, cluster, variables)
+        task = CommitHook(self, config, cluster, variables)
         self.take(start, cluster.size, variables)
         return task
 
@@ -84,7 +85,7 @@ class Commits:
         self._progress, self._values, self._size = progress, values, size
 
 
-class CommitTask:
+class CommitHook:
     """Commits every so many steps, and then lets newcomers in."""
 
     def __init__(
@@ -107,7 +108,7 @@ class CommitTask:
         self._variables = variables
         # Every checkpoint is a commit too: an elastic job never goes back behind it.
         self._moments = [
-            Periodic(interval, self.action)
+            Every(interval, self)
             for interval in (config.commit_steps, config.checkpoint_every)
         ]
 
@@ -119,7 +120,7 @@ class CommitTask:
         """Tells whether this step is committed."""
         return any(moment.is_due(step, last_step) for moment in self._moments)
 
-    def action(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Commits; all ranks must call it."""
         self._commits.take(progress, self._cluster.size, self._variables)
         self._cluster.meet_newcomers()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from distmnist.core.errors import Stopped
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
 
 # What each signal counts as.
@@ -97,7 +97,7 @@ def _launchers() -> Iterator[int]:
             pid = int(after_name.split()[1])  # its parent
 
 
-class StopTask:
+class PreemptionHook:
     """Lets all ranks stop at the same step, and decides how long a graph call is.
 
     A signal reaches ranks at different moments.  Every half second they compare what
@@ -140,7 +140,7 @@ class StopTask:
         """Tells whether ranks vote after this step."""
         return step >= self._next
 
-    def action(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Votes; all ranks must call it.
 
         Raises:

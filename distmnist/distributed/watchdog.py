@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
 
 _LOOK_SECONDS = 1.0

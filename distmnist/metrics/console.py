@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 from tqdm import tqdm
 
-from distmnist.core.hooks import AtStops, Progress, Task
+from distmnist.core.hooks import EveryStop, Hook
+from distmnist.core.progress import Progress
 from distmnist.distributed import process
 from distmnist.metrics.types import (
     Evaluation,
@@ -72,7 +73,7 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def watch(run: Run, tasks: Sequence[Task]) -> list[Task]:
+def watch(run: Run, tasks: Sequence[Hook]) -> list[Hook]:
     """Tells what is about to run, and shows how far it is, if rank 0 is to.
 
     All ranks must call it.
@@ -92,7 +93,7 @@ def watch(run: Run, tasks: Sequence[Task]) -> list[Task]:
     if run.cluster.rank != 0 or not wanted:
         return list(tasks)
     bar = _Bar(run)
-    return [AtStops(bar.hide), *tasks, AtStops(bar.draw)]
+    return [EveryStop(bar.hide), *tasks, EveryStop(bar.draw)]
 
 
 class _Bar:

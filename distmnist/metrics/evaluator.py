@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.data import sampler
 from distmnist.data.datasets import Split
 from distmnist.data.idx import NUM_CLASSES

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 from absl import logging
 
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 
 
 class Profiler:
@@ -40,7 +40,7 @@ class Profiler:
         """Tells whether the profile begins or ends at this step."""
         return step in (self._first, self._last, last_step)
 
-    def action(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         """Begins or ends the profile."""
         if self._rank != 0:
             return

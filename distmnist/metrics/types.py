@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from distmnist.core.config import Config
-from distmnist.core.hooks import Progress
+from distmnist.core.progress import Progress
 from distmnist.data.datasets import Split
 from distmnist.distributed.cluster import Cluster
 from distmnist.models.model import Network

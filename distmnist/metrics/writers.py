@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from distmnist.core.config import Config, to_flags
 from distmnist.core.errors import RunError
-from distmnist.core.hooks import AtStops, Periodic, Progress, Task
+from distmnist.core.hooks import Every, EveryStop, Hook
+from distmnist.core.progress import Progress
 from distmnist.distributed import process
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.console import Console
@@ -136,10 +137,10 @@ def create_writer(config: Config, cluster: Cluster, step: int) -> Writer:
     )
 
 
-def step_log(run: Run, writer: Writer) -> list[Task]:
+def step_log(run: Run, writer: Writer) -> list[Hook]:
     """Returns the tasks that measure how training goes, and tell the writer of it."""
     log = StepLog(run, writer)
-    return [AtStops(log.note), Periodic(run.config.log_every, log)]
+    return [EveryStop(log.note), Every(run.config.log_every, log)]
 
 
 class StepLog:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.compat.v1 import train as v1
 
 from distmnist.core.config import Config
-from distmnist.core.hooks import Ramp
+from distmnist.core.progress import Ramp
 from distmnist.distributed.cluster import Cluster
 
 

@@ -1,0 +1,82 @@
+"""Names that --dataset and --model accept, and the code behind each.
+
+Entries name their code as `package.module:attribute`, which is imported only when it is
+asked for: the tables are needed for flags and help, before anything heavy is loaded.
+Users name their own code in the same form.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from distmnist.core.errors import InputError
+
+
+class Entry(NamedTuple):
+    """A registered name.
+
+    Attributes:
+        target: the code behind it, `package.module:attribute`.
+        help: what it is, for --help.
+    """
+
+    target: str
+    help: str
+
+
+DATASETS: Mapping[str, Entry] = {
+    "auto": Entry(
+        "distmnist.data.sources.auto:Auto", "mnist if available, else digits"
+    ),
+    "mnist": Entry(
+        "distmnist.data.sources.mnist:Mnist",
+        "MNIST, or a data set in the same file format; downloaded if missing",
+    ),
+    "digits": Entry(
+        "distmnist.data.sources.digits:Digits",
+        "scikit-learn's 1,797 small digits, no download",
+    ),
+    "fake": Entry("distmnist.data.sources.synthetic:Synthetic", "random examples"),
+}
+
+MODELS: Mapping[str, Entry] = {
+    "mlp": Entry("distmnist.models.mlp:Mlp", "the tutorial's multilayer perceptron"),
+    "cnn": Entry("distmnist.models.cnn:Cnn", "convolutional"),
+}
+
+
+def describe(table: Mapping[str, Entry]) -> str:
+    """Returns the names of a table with their help, as one phrase."""
+    return "; ".join(f"{name}: {entry.help}" for name, entry in table.items())
+
+
+def load(flag: str, name: str, table: Mapping[str, Entry]) -> Any:
+    """Imports the code that a name stands for.
+
+    Args:
+        flag: flag that the name comes from, for messages.
+        name: a name of the table, or `package.module:attribute`.
+        table: registered names.
+
+    Raises:
+        InputError: the name is unknown, or there is nothing to import under it.
+    """
+    target = table[name].target if name in table else name
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise InputError(
+            f"flag --{flag}={name}: must be {', '.join(table)} or "
+            "package.module:attribute"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(
+            f"flag --{flag}={name}: cannot import {module_name} ({error}); start where "
+            "Python finds it, or add its directory to PYTHONPATH"
+        ) from None
+    if not hasattr(module, attribute):
+        raise InputError(f"flag --{flag}={name}: {module_name} has no {attribute}")
+    return getattr(module, attribute)
