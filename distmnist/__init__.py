@@ -1,7 +1,43 @@
 """distmnist: synchronous data-parallel training with TensorFlow and Horovod."""
 
-from distmnist.api import Fitted, fit
-from distmnist.core.config import Config
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distmnist.api import Fitted, fit
+    from distmnist.core.config import Config
+    from distmnist.data.dataset import Dataset, DatasetSpec, Split
+    from distmnist.models.network import Network
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Fitted", "fit"]
+__all__ = ["Config", "Dataset", "DatasetSpec", "Fitted", "Network", "Split", "fit"]
+
+# Imported on first use (PEP 562): TensorFlow, which `Network` needs, takes seconds, and
+# programs choose settings of the process before they import it.
+_MODULES = {
+    "Config": "distmnist.core.config",
+    "Dataset": "distmnist.data.dataset",
+    "DatasetSpec": "distmnist.data.dataset",
+    "Fitted": "distmnist.api",
+    "Network": "distmnist.models.network",
+    "Split": "distmnist.data.dataset",
+    "fit": "distmnist.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Returns all names, including those not yet imported."""
+    return sorted({*globals(), *__all__})

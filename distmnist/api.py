@@ -1,7 +1,7 @@
-"""Training from Python, in a notebook say: `distmnist.fit(distmnist.Config(...))`.
+"""Training from Python, for example in a notebook: `distmnist.fit(distmnist.Config())`.
 
-It is not called `train`, because `distmnist.train` is the program's module, which takes
-the place of anything of its name in the package as soon as it is imported.
+It is not called `train`, because `distmnist.train` is the program's module, which
+replaces anything of its name in the package as soon as it is imported.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distmnist import cli
 from distmnist.core.config import Config
-from distmnist.distributed import cluster
+from distmnist.distributed.connect import connect
 
 if TYPE_CHECKING:
     from distmnist.checkpoint.inference import Classifier
-    from distmnist.data.datasets import Dataset
+    from distmnist.data.dataset import Dataset
 
 
 class Fitted(NamedTuple):
-    """What came of a training.
+    """The result of a training.
 
     Attributes:
         precision: precision @ 1 by name of the split, in [0, 1].
-        loss: of the last global batch; nan if there was nothing left to train.
+        loss: mean loss of the last global batch; nan if there was nothing left to
+            train.
         step: completed steps.
-        model: classifies images, uint8 [n, 28, 28] or [n, 784].
-        dataset: what it was trained on.
+        model: classifies examples, uint8 [n, ...], in the data set's shape or flat.
+        dataset: the data set.
     """
 
     precision: dict[str, float]
@@ -42,26 +43,30 @@ def fit(config: Config) -> Fitted:
     Under horovodrun or mpirun all ranks must call it.
 
     Args:
-        config: what the flags are to the program.
+        config: run configuration; each field is a flag of the program.
 
     Raises:
         UserError: bad input, or a full disk.
     """
-    workers = cluster.connect()
-    # Once TensorFlow has begun to compute, it keeps the threads that it has.
-    with contextlib.suppress(RuntimeError):
-        cli.prepare_tensorflow(config, workers)
-    from distmnist import trainer
-    from distmnist.checkpoint import inference
-    from distmnist.data import loading
+    cluster = connect()
 
-    dataset = loading.load(config, workers)
-    training = trainer.Trainer(config, workers, dataset)
-    results = training.run()
+    def prepare() -> None:
+        # TensorFlow that has begun to compute keeps its number of threads.
+        with contextlib.suppress(RuntimeError):
+            cli.prepare_tensorflow(config, cluster)
+
+    cluster.run_collectively(prepare)
+    from distmnist.checkpoint.inference import Classifier
+    from distmnist.data import loading
+    from distmnist.trainer import Trainer
+
+    dataset = loading.load(config, cluster)
+    trainer = Trainer(config, cluster, dataset)
+    results = trainer.run()
     return Fitted(
         {split: result.value for split, result in results.items()},
-        training.progress.loss,
-        training.progress.step,
-        inference.Classifier(training.network),
+        trainer.progress.loss,
+        trainer.progress.step,
+        Classifier(trainer.network, dataset.spec),
         dataset,
     )

@@ -1,106 +1,173 @@
-"""What all programs do alike: join the ranks, tell a failure in one line."""
+"""Shared command-line setup: flags, logging, joining the ranks, reporting failures."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import dataclasses
+import logging as python_logging
 import math
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
-from logging import WARNING
-from typing import NoReturn, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from absl import flags, logging
+from absl import logging
 
+from distmnist.core import flags, registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError, on_all_ranks
-from distmnist.distributed import cluster, process
+from distmnist.core.options import reuse, validate
+from distmnist.data import loading
+from distmnist.distributed import devices, process
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.connect import connect
 
 T = TypeVar("T")
 
+INPUT = "Input"
+OUTPUT = "Output"
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Options of every program that reads a run.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+
+    log_dir: str = reuse(
+        Config, "log_dir", group=INPUT, help="Run whose newest checkpoint is used."
+    )
+
+    def __post_init__(self) -> None:
+        """Checks all values."""
+        validate(self)
+
+
+def input_data_dir() -> Any:
+    """Returns the option of programs that read the data set of a run again."""
+    return reuse(
+        Config,
+        "input_data_dir",
+        default=None,
+        group=INPUT,
+        help="Directory of the data set's files; by default, where the run read them.",
+    )
+
 
 @contextlib.contextmanager
-def joined(stall_seconds: float = 600) -> Iterator[Cluster]:
-    """Joins the other ranks; a failure inside ends the job, told in one line.
+def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
+    """Joins the other ranks; a failure inside ends the job, reported in one line.
 
     Args:
-        stall_seconds: how long ranks may wait for one that does not come to a
-            collective.
+        stall_seconds: how long ranks may wait in a collective for an unresponsive one.
     """
+    cluster = Cluster()
     try:
-        workers = cluster.connect(stall_seconds)
+        cluster = connect(stall_seconds)
+        yield cluster
     except UserError as error:
-        Cluster().fail(error)
-    try:
-        yield workers
-    except UserError as error:
-        workers.fail(error)
+        cluster.fail(error)
     except KeyboardInterrupt:
-        workers.abort(130)
+        cluster.abort(130)
     except Exception as error:
-        if explained := workers.explain(error):
-            workers.fail(explained)
+        if explained := cluster.explain(error):
+            cluster.fail(explained)
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
-        workers.abort(1)
+        cluster.abort(1)
+
+
+def prepare_tensorflow(config: Config, cluster: Cluster) -> None:
+    """Imports TensorFlow, and chooses its devices and threads for training.
+
+    To be called before a collective: over Gloo, collectives use TensorFlow's devices.
+
+    Raises:
+        InputError: a data set or network is unknown.
+    """
+    check_names(config)
+    spec = loading.find_source(config).spec
+    devices.import_tensorflow()
+    from distmnist.models import registry as models
+
+    flops = models.find(config.model).step_flops(config, spec)
+    _configure_tensorflow(cluster, flops)
+
+
+def prepare_inference(_: object, cluster: Cluster) -> None:
+    """Imports TensorFlow, and chooses its devices and threads for inference."""
+    devices.import_tensorflow()
+    # Batches of many examples are enough work for all cores.
+    _configure_tensorflow(cluster, math.inf)
+
+
+def _configure_tensorflow(cluster: Cluster, step_flops: float) -> None:
+    devices.configure_tensorflow(
+        cluster.local_rank, cluster.local_size, cluster.size, step_flops
+    )
+
+
+def check_names(config: Config) -> None:
+    """Checks that --dataset and --model have the form of a known or importable name.
+
+    It imports neither, so that it can precede the import of TensorFlow.
+
+    Raises:
+        InputError: they do not.
+    """
+    registry.check("dataset", config.dataset, registry.DATASETS)
+    registry.check("model", config.model, registry.MODELS)
 
 
 def run(
-    parse: Callable[[], T], work: Callable[[T, Cluster], None], alone: bool = False
+    options_class: type[T],
+    usage: str | None,
+    work: Callable[[T, Cluster], None],
+    prepare: Callable[[T, Cluster], None] = prepare_inference,
+    single_process: bool = False,
 ) -> None:
-    """Joins the other ranks, works, and exits where it fails.
+    """Runs a program: parses the flags, joins the other ranks, works.
 
     Args:
-        parse: reads the command line.  TensorFlow is loaded only after it, because
-            that takes seconds, and a wrong flag is told at once.
-        work: takes what `parse` returned, and the ranks.
-        alone: there must be no other ranks.
+        options_class: dataclass of the program's options.
+        usage: head of the program's help.
+        work: the program, called on all ranks with the options and the cluster.
+        prepare: called on each rank before the first collective, if its flags are
+            right. TensorFlow is imported no earlier: that takes seconds.
+        single_process: the program must not be run by several ranks.
     """
-    settings, wrong = None, None
+    options, error = None, None
     try:
-        settings = parse()
-    except UserError as error:
-        wrong = error
-    with joined() as workers:
-        set_up_logging(workers.rank)
-        if alone and workers.size > 1:
+        options = flags.parse(options_class, sys.argv, usage)
+    except UserError as caught:
+        error = caught
+    if flags.verbosity() > logging.INFO:
+        process.enable_library_logs()
+    training = options if isinstance(options, Config) else Config()
+    with joined(training.stall_seconds) as cluster:
+        set_up_logging(cluster.rank, flags.verbosity())
+        if single_process and cluster.size > 1:
             raise on_all_ranks(
                 InputError(
-                    f"this is the work of one process, and {workers.size} were "
-                    "started: start it without a launcher"
+                    "this command runs as a single process, and a launcher started "
+                    f"{cluster.size}: start it without a launcher"
                 )
             )
-        if not wrong:
-            process.import_tensorflow()
-            # Before a collective of Horovod's does it. Many examples a pass are
-            # enough work for all cores.
-            process.configure_tensorflow(
-                workers.local_rank, workers.local_size, workers.size, math.inf
-            )
-        workers.together(lambda: raise_if(wrong))
-        work(cast(T, settings), workers)
-
-
-def prepare_tensorflow(settings: Config, workers: Cluster) -> None:
-    """Imports TensorFlow, and chooses its devices before anything uses them."""
-    # Imported only now, because it takes seconds to load, and a wrong flag is told at
-    # once.
-    process.import_tensorflow()
-    from distmnist.models import registry
-
-    try:
-        network = registry.find(settings.model)
-    except UserError as error:
-        wrong = error
-        workers.together(lambda: raise_if(wrong))
-        raise
-    process.configure_tensorflow(
-        workers.local_rank,
-        workers.local_size,
-        workers.size,
-        network.step_flops(settings),
-    )
+        try:
+            raise_if(error)
+            prepare(cast(T, options), cluster)
+        except UserError as caught:
+            error = caught
+        # Elastic ranks may only communicate in the job itself, which has to begin
+        # with a collective of the same kind.
+        if error or not cluster.is_elastic:
+            cluster.run_collectively(lambda: raise_if(error))
+        work(cast(T, options), cluster)
 
 
 def raise_if(error: UserError | None) -> None:
@@ -110,51 +177,22 @@ def raise_if(error: UserError | None) -> None:
 
 
 def set_up_logging(rank: int, verbosity: int = logging.INFO) -> None:
-    """Lets rank 0 tell what it does, and the others nothing but errors.
+    """Has rank 0 log its progress, and the other ranks only errors.
 
     Args:
-        rank: of this process.
-        verbosity: of absl; where it is above INFO, all tell all.
+        rank: rank of this process.
+        verbosity: absl's; above INFO, all ranks and all libraries log.
     """
     logging.use_absl_handler()
-    all_of_it = verbosity > logging.INFO
-    logging.set_verbosity(verbosity if rank == 0 or all_of_it else logging.ERROR)
-    # Of the libraries that log here too, only warnings are of interest.
+    everything = verbosity > logging.INFO
+    logging.set_verbosity(verbosity if rank == 0 or everything else logging.ERROR)
+    # Warns where the home directory is read-only, for it caches a list of fonts there.
+    python_logging.getLogger("matplotlib").setLevel(python_logging.ERROR)
+    # Libraries log here too; of theirs, only warnings matter.
     logging.get_absl_handler().addFilter(
         lambda record: (
-            all_of_it or record.levelno >= WARNING or "distmnist" in record.pathname
+            everything
+            or record.levelno >= python_logging.WARNING
+            or record.pathname.startswith(_PACKAGE)
         )
     )
-
-
-class Parser(argparse.ArgumentParser):
-    """Reads the flags of a program that trains nothing; a wrong one is an InputError.
-
-    All take `--log_dir`.
-    """
-
-    def __init__(self, program: str, description: str | None):
-        super().__init__(
-            prog=f"python -m distmnist.{program}",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        flags.FLAGS.mark_as_parsed()  # absl's logging asks, and they have defaults
-        self.add_argument(
-            "--log_dir",
-            default="logs",
-            help="directory of the run whose newest checkpoint is taken (%(default)s)",
-        )
-
-    def add_input_data_dir(self) -> None:
-        """Adds the flag of those who need the data of the run again."""
-        self.add_argument(
-            "--input_data_dir",
-            help="directory of MNIST's files, if they are no longer where the run had "
-            "them",
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raises InputError."""
-        raise InputError(f"{message} (--help lists all)")

@@ -1,67 +1,73 @@
-"""Judges a trained network: its precision, class by class, and its confusions.
+"""Evaluates a checkpoint: accuracy, per-class metrics, confusion matrix.
 
-python -m distmnist.evaluate [flags], alone or under horovodrun or mpirun.
+Usage: python -m distmnist.evaluate [flags], alone or under horovodrun or mpirun.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distmnist import cli
+from distmnist.core.options import one_of, option
 from distmnist.distributed.cluster import Cluster
 
 if TYPE_CHECKING:
     from distmnist.metrics.types import Precision
 
-SPLITS = ("train", "validation", "test")
+
+@dataclasses.dataclass(frozen=True)
+class Options(cli.RunOptions):
+    """Options of this program."""
+
+    split: str = option(
+        "test",
+        "Split to evaluate.",
+        cli.INPUT,
+        one_of("train", "validation", "test"),
+    )
+    input_data_dir: str | None = cli.input_data_dir()
 
 
 def main() -> None:
     """Evaluates the newest checkpoint of a run."""
-    cli.run(_parse, _evaluate)
+    cli.run(Options, __doc__, _evaluate)
 
 
-def _parse() -> argparse.Namespace:
-    parser = cli.Parser("evaluate", __doc__)
-    parser.add_argument(
-        "--split",
-        choices=SPLITS,
-        default="test",
-        help="what it is judged on (%(default)s)",
-    )
-    parser.add_input_data_dir()
-    return parser.parse_args()
-
-
-def _evaluate(options: argparse.Namespace, workers: Cluster) -> None:
+def _evaluate(options: Options, cluster: Cluster) -> None:
     from distmnist.checkpoint import inference
-    from distmnist.data import loading
+    from distmnist.data import loading, tensors
     from distmnist.metrics import console
     from distmnist.metrics.evaluator import Evaluator
-    from distmnist.metrics.types import Writer
 
-    saved = inference.find(options.log_dir, workers)
-    dataset = loading.load_for(saved, workers, options.input_data_dir)
-    splits = loading.to_tensors({options.split: dataset.splits[options.split]})
-    network = inference.load(saved, workers)
-    results = Evaluator(splits, network, workers, Writer()).evaluate()
-    if workers.rank == 0:
-        console.tell_precision(results)
-        console.write(_tables(results[options.split]))
+    saved = inference.find(options.log_dir, cluster)
+    input_data_dir = options.input_data_dir or saved.config.input_data_dir
+    config = dataclasses.replace(saved.config, input_data_dir=input_data_dir)
+    dataset = loading.load_matching(
+        config, cluster, saved.dataset["name"], saved.dataset["fingerprint"], saved.path
+    )
+    splits = tensors.to_tensors({options.split: dataset.splits[options.split]})
+    network = inference.load(saved, cluster)
+    results = Evaluator(splits, network, cluster, dataset.spec).evaluate()
+    if cluster.rank == 0:
+        console.print_precision(results)
+        console.write(_tables(results[options.split], dataset.spec.class_names))
 
 
-def _tables(result: Precision) -> str:
-    """Returns the figures of each class, and the confusion matrix."""
-    lines = ["", "class  examples  precision  recall"]
+def _tables(result: Precision, names: Sequence[str]) -> str:
+    """Returns the metrics of each class, and the confusion matrix."""
+    width = max(5, *map(len, names))
+    lines = ["", f"{'class':{width}}  examples  precision  recall"]
     examples = result.confusion.sum(axis=1)
-    rows = zip(examples, result.of_class, result.recall)
-    for label, (count, precision, recall) in enumerate(rows):
-        lines.append(f"{label:5}  {count:8}  {precision:9.4f}  {recall:6.4f}")
-    lines += ["", "Of each label (row), how many were taken for each class (column):"]
-    lines.append("     " + "".join(f"{label:6}" for label in range(len(examples))))
-    for label, row in enumerate(result.confusion):
-        lines.append(f"{label:5}" + "".join(f"{count:6}" for count in row))
+    rows = zip(names, examples, result.of_class, result.recall)
+    for name, count, precision, recall in rows:
+        lines.append(f"{name:>{width}}  {count:8}  {precision:9.4f}  {recall:6.4f}")
+    lines += ["", "Confusion matrix (row: label, column: prediction):"]
+    cell = max(6, width + 1)
+    lines.append(" " * width + "".join(f"{name:>{cell}}" for name in names))
+    for name, row in zip(names, result.confusion):
+        lines.append(f"{name:>{width}}" + "".join(f"{count:{cell}}" for count in row))
     return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,16 @@
-"""Says which digit a picture shows.
+"""Classifies images.
 
-python -m distmnist.predict [flags] digit.png ...  Takes PNG, JPEG and IDX files, and
-makes pictures what MNIST's are: white on black, scaled, centred.
+Usage: python -m distmnist.predict [flags] FILE ...
+
+Takes PNG, JPEG and IDX files. Photographs and drawings are preprocessed like MNIST's
+images: white on black, scaled, centred.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,96 +18,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist import cli
-from distmnist.data import idx, mnist_images
+from distmnist.core.options import option
+from distmnist.data.sources import idx, mnist_images
 from distmnist.distributed.cluster import Cluster
 
-_CHUNK = 1000  # images a pass
+_BATCH = 1000  # images per call of the network
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(cli.RunOptions):
+    """Options of this program."""
+
+    files: tuple[str, ...] = option(
+        (), "Images to classify.", cli.INPUT, path=True, required=True, positional=True
+    )
+    json: bool = option(
+        False, "Print a JSON object per image, rather than a table.", cli.OUTPUT
+    )
 
 
 class Prediction(NamedTuple):
-    """What the network says of one image.
+    """The network's prediction for one image.
 
     Attributes:
-        name: of the file, and the index of the image, from 0, if that is an IDX file.
-        probabilities: float32 [10].
-        done: what was done to the image, in words.
+        name: of the file; for an IDX file, followed by the image's index, from 0.
+        probabilities: float32 [num_classes].
+        preprocessing: steps that were applied to the image, in words.
     """
 
     name: str
     probabilities: NDArray[np.float32]
-    done: tuple[str, ...]
+    preprocessing: tuple[str, ...]
 
 
 def main() -> None:
     """Classifies files by the newest checkpoint of a run."""
-    cli.run(_parse, _predict, alone=True)
+    cli.run(Options, __doc__, _predict, single_process=True)
 
 
-def _parse() -> argparse.Namespace:
-    parser = cli.Parser("predict", __doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="file")
-    parser.add_argument(
-        "--json", action="store_true", help="an object a line, rather than a table"
-    )
-    return parser.parse_args()
-
-
-def _predict(options: argparse.Namespace, workers: Cluster) -> None:
+def _predict(options: Options, cluster: Cluster) -> None:
     from distmnist.checkpoint import inference
     from distmnist.metrics import console
 
-    # All files first: one that can't be read is told before anything is printed.
-    digits = [digit for path in options.files for digit in _read(path)]
-    names, images, done = zip(*digits)
-    classifier = inference.Classifier(
-        inference.load(inference.find(options.log_dir, workers), workers)
-    )
+    # All files are read first: if one is bad, nothing is printed.
+    rows = [row for path in options.files for row in _read(Path(path))]
+    names, images, preprocessing = zip(*rows)
+    saved = inference.find(options.log_dir, cluster)
+    classifier = inference.Classifier(inference.load(saved, cluster), saved.spec)
     probabilities = np.concatenate(
         [
-            classifier(np.stack(images[first : first + _CHUNK]))["probabilities"]
-            for first in range(0, len(images), _CHUNK)
+            classifier(np.stack(images[first : first + _BATCH]))["probabilities"]
+            for first in range(0, len(images), _BATCH)
         ]
     )
-    predictions = [Prediction(*row) for row in zip(names, probabilities, done)]
-    console.write((_json if options.json else _table)(predictions))
+    predictions = [Prediction(*row) for row in zip(names, probabilities, preprocessing)]
+    if options.json:
+        console.write(_json(predictions))
+    else:
+        console.write(_table(predictions, saved.spec.class_names))
 
 
 def _read(path: Path) -> Iterator[tuple[str, NDArray[np.uint8], tuple[str, ...]]]:
-    """Yields name, pixels and what was done, for each image of a file."""
+    """Yields name, pixels and preprocessing of each image of a file."""
     if idx.is_images(path):
         images, _ = idx.read_images(path)
         for index, pixels in enumerate(images):
             yield f"{path}[{index}]", pixels, ()
     else:
-        digit = mnist_images.read(path)
-        yield str(path), digit.pixels.reshape(-1), digit.done
+        image = mnist_images.read(path)
+        yield str(path), image.pixels.reshape(-1), image.preprocessing
 
 
-def _table(predictions: list[Prediction]) -> str:
+def _table(predictions: Sequence[Prediction], names: Sequence[str]) -> str:
     width = max(len("image"), *(len(prediction.name) for prediction in predictions))
-    lines = [f"{'image':{width}}  digit  probability  else            what was done"]
-    for name, probabilities, done in predictions:
+    name_width = max(len("class"), *map(len, names))
+    other_width = max(len("runner-up"), *(len(name) + 9 for name in names))
+    lines = [
+        f"{'image':{width}}  {'class':{name_width}}  probability  "
+        f"{'runner-up':{other_width}}  preprocessing"
+    ]
+    for name, probabilities, preprocessing in predictions:
         first, second = np.argsort(-probabilities, kind="stable")[:2]
-        other = f"{second} ({probabilities[second]:.4f})"
+        runner_up = f"{names[second]} ({probabilities[second]:.4f})"
         lines.append(
-            f"{name:{width}}  {first:5}  {probabilities[first]:11.4f}  {other:14}  "
-            f"{'; '.join(done) or 'nothing'}"
+            f"{name:{width}}  {names[first]:>{name_width}}  "
+            f"{probabilities[first]:11.4f}  {runner_up:{other_width}}  "
+            f"{'; '.join(preprocessing) or 'none'}"
         )
     return "".join(f"{line}\n" for line in lines)
 
 
-def _json(predictions: list[Prediction]) -> str:
+def _json(predictions: Sequence[Prediction]) -> str:
     return "".join(
         json.dumps(
             {
                 "image": name,
                 "class": int(probabilities.argmax()),
                 "probabilities": probabilities.tolist(),
-                "done": done,
+                "done": preprocessing,
             }
         )
         + "\n"
-        for name, probabilities, done in predictions
+        for name, probabilities, preprocessing in predictions
     )
 
 

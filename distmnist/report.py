@@ -1,68 +1,70 @@
-"""Writes a page on a run, or on several side by side: curves, tables, mistakes.
+"""Writes an HTML report on one run, or on several side by side.
 
-python -m distmnist.report [flags]
+Usage: python -m distmnist.report [flags]
 
-The page is one HTML file that needs no network and no file beside it.
+The report has curves, tables and misclassified examples. It is a single file, which
+needs no network.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
+import dataclasses
 
 from distmnist import cli
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.options import option
+from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
 
 
+@dataclasses.dataclass(frozen=True)
+class Options(cli.RunOptions):
+    """Options of this program."""
+
+    compare: tuple[str, ...] = option(
+        (), "DIR,...: run directories to compare it with.", cli.INPUT, path=True
+    )
+    input_data_dir: str | None = cli.input_data_dir()
+    output: str | None = option(
+        None,
+        "File of the report; by default, report.html in --log_dir.",
+        cli.OUTPUT,
+        path=True,
+    )
+    png_dir: str | None = option(
+        None,
+        "Directory to write the charts and images to as PNG files, too.",
+        cli.OUTPUT,
+        path=True,
+    )
+
+
 def main() -> None:
-    """Writes the page."""
-    cli.run(_parse, _report, alone=True)
+    """Writes the report."""
+    cli.run(Options, __doc__, _report, single_process=True)
 
 
-def _parse() -> argparse.Namespace:
-    parser = cli.Parser("report", __doc__)
-    parser.add_argument(
-        "--compare",
-        default=[],
-        type=lambda text: text.split(","),
-        metavar="DIR,...",
-        help="log directories of runs to show beside it",
-    )
-    parser.add_argument(
-        "--output", metavar="FILE", help="the page (report.html in --log_dir)"
-    )
-    parser.add_argument(
-        "--png_dir",
-        metavar="DIR",
-        help="where to write the charts and pictures as PNG files, too",
-    )
-    parser.add_input_data_dir()
-    return parser.parse_args()
-
-
-def _report(options: argparse.Namespace, workers: Cluster) -> None:
+def _report(options: Options, cluster: Cluster) -> None:
     try:
         import jinja2  # noqa: F401
-        import matplotlib  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"the report needs Jinja and Matplotlib ({error}): run launch/setup.sh, or "
-            "pip install jinja2 matplotlib"
+            f"the report needs Jinja ({error}): run launch/setup.sh, or pip install "
+            "jinja2"
         ) from None
     from distmnist.metrics import console
-    from distmnist.reporting import page
+    from distmnist.reporting import page, reader
 
     runs = [
-        page.read(log_dir, workers, options.input_data_dir)
+        reader.read(log_dir, cluster, options.input_data_dir)
         for log_dir in (options.log_dir, *options.compare)
     ]
-    output = options.output or os.path.join(options.log_dir, "report.html")
+    output = options.output or str(RunDirectory(options.log_dir).report)
     try:
         page.write(runs, output, options.png_dir)
     except OSError as error:
         raise RunError(
-            f"{error.filename}: can't be written ({error.strerror}); choose another "
+            f"{error.filename}: cannot be written ({error.strerror}); choose another "
             "--output or --png_dir"
         ) from None
     console.write(f"Report: {output}\n")

@@ -1,20 +1,20 @@
-"""Trains: the program that users, launchers and clusters run.
+"""Trains a network: the program that users, launchers and clusters run.
 
-python -m distmnist.train [flags], alone or under horovodrun or mpirun.
+Usage: python -m distmnist.train [flags], alone or under horovodrun or mpirun.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
+import functools
 from typing import TYPE_CHECKING
 
-from absl import flags, logging
+from absl import logging
 
 from distmnist import cli
-from distmnist.core import config
-from distmnist.core.errors import UserError
-from distmnist.distributed import cluster, process
+from distmnist.core.config import Config
+from distmnist.distributed import devices
+from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.preemption import Signals
 
 if TYPE_CHECKING:
@@ -23,52 +23,41 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parses the flags, joins the other ranks, trains, and exits."""
-    signals = Signals()
-    settings, wrong = _parse_flags()
-    signals.grace_seconds = settings.grace_seconds
-    if config.verbosity() > logging.INFO:
-        process.show_chatter()
-    with cli.joined(settings.stall_seconds) as workers:
-        cli.set_up_logging(workers.rank, config.verbosity())
-        if wrong:
-            # Whether all ranks have it or one, all are told together.
-            workers.together(lambda: cli.raise_if(wrong))
-        cli.prepare_tensorflow(settings, workers)
-        logging.info("Chosen: %s", process.settings())
-        if settings.elastic or workers.is_elastic:
-            from distmnist.distributed import elastic
-
-            commits = elastic.Commits()
-            workers.elastic(lambda: _train(settings, workers, signals, commits))
-        else:
-            _train(settings, workers, signals)
+    work = functools.partial(_train, Signals())
+    cli.run(Config, __doc__, work, cli.prepare_tensorflow)
 
 
-def _parse_flags() -> tuple[config.Config, UserError | None]:
-    """Returns the flags, or else the defaults and what is wrong with the flags."""
-    config.define_flags()
-    flags.adopt_module_key_flags(config)  # --help shows them
-    try:
-        return config.parse(sys.argv), None
-    except UserError as error:
-        return config.Config(), error
+def _train(signals: Signals, config: Config, cluster: Cluster) -> None:
+    signals.grace_seconds = config.grace_seconds
+    logging.info("Runtime settings: %s", devices.settings())
+    if not (config.elastic or cluster.is_elastic):
+        _train_once(signals, config, cluster)
+        return
+    from distmnist.distributed import elastic
+
+    commits = elastic.Commits()
+
+    def job() -> None:
+        # Fails if a rank could not be prepared: see cli.run.
+        cluster.run_collectively(lambda: None)
+        _train_once(signals, config, cluster, commits)
+
+    cluster.run_elastic(job)
 
 
-def _train(
-    settings: config.Config,
-    workers: cluster.Cluster,
-    signals: Signals,
-    commits: Commits | None = None,
+def _train_once(
+    signals: Signals, config: Config, cluster: Cluster, commits: Commits | None = None
 ) -> None:
-    """Trains, once all ranks have the same flags."""
-    workers.together(lambda: None)  # fails if a rank could not parse its own
-    workers.agree(
-        {f"flag --{k}": v for k, v in dataclasses.asdict(settings).items()},
+    """Trains, once all ranks are known to have the same flags."""
+    cluster.assert_consistent(
+        {f"flag --{k}": v for k, v in dataclasses.asdict(config).items()},
         "start all ranks with the same flags",
     )
-    from distmnist import trainer
+    from distmnist.data import loading
+    from distmnist.trainer import Trainer
 
-    trainer.train(settings, workers, signals, commits)
+    dataset = loading.load(config, cluster)
+    Trainer(config, cluster, dataset).run(signals, commits)
 
 
 if __name__ == "__main__":

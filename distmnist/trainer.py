@@ -1,4 +1,4 @@
-"""The training loop.  What distribution adds to it is marked [1] to [5]."""
+"""START HERE: the training loop.  What distribution adds to it is marked [1] to [5]."""
 
 from __future__ import annotations
 
@@ -9,47 +9,29 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from distmnist.checkpoint import manager
+from distmnist.checkpoint.manager import CheckpointManager
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError, on_all_ranks
-from distmnist.core.hooks import Every, EveryStop, Hook
+from distmnist.core.hooks import Every, EveryStop, Hook, stops
 from distmnist.core.progress import Progress
-from distmnist.data import loading, sampler
-from distmnist.data.datasets import Dataset
+from distmnist.core.run_directory import RunDirectory
+from distmnist.data.dataset import Dataset
+from distmnist.data.pipeline import Block, InputPipeline
+from distmnist.data.tensors import to_tensors
 from distmnist.distributed.cluster import Cluster
-from distmnist.distributed.elastic import Commits
+from distmnist.distributed.elastic import CommitHook, Commits
 from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import Watchdog
 from distmnist.metrics import console
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
-from distmnist.metrics.types import Precision, Run, Writer
-from distmnist.metrics.writers import create_writer, step_log
-from distmnist.models import model, registry
-from distmnist.optim import optimizer
-
-
-def train(
-    config: Config,
-    cluster: Cluster,
-    signals: Signals | None = None,
-    commits: Commits | None = None,
-) -> dict[str, Precision]:
-    """Trains and evaluates; all ranks must call it.
-
-    Args:
-        config: what to train, on what, and where to write; the same on all ranks.
-        cluster: the ranks.
-        signals: end the training with a checkpoint; None: end it as they always do.
-        commits: of an elastic job; it continues from the newest.
-
-    Returns:
-        The final precision of each split, the same on every rank.
-
-    Raises:
-        UserError: bad input, a full disk, a loss that is not finite, or a signal.
-    """
-    return Trainer(config, cluster, loading.load(config, cluster)).run(signals, commits)
+from distmnist.metrics.step_timer import StepTimer
+from distmnist.metrics.types import MetricWriter, Precision, Run
+from distmnist.metrics.writer import create_writer
+from distmnist.models import losses, registry
+from distmnist.optim import schedules
+from distmnist.optim.accumulation import accumulated_loss
+from distmnist.optim.optimizer import DistributedSgd
 
 
 class Trainer:
@@ -57,220 +39,247 @@ class Trainer:
 
     Attributes:
         network: what is trained, the same on all ranks.
-        variables: all that training changes, by name: the network's variables, and
-            the optimizer's.  With the progress, all that a checkpoint must hold.
-        progress: how far it is.
+        variables: all that training changes, by name: the network's variables and the
+            optimizer's.  With the progress, all that a checkpoint must hold.
+        pipeline: this rank's input.
+        progress: training progress.
     """
 
     def __init__(self, config: Config, cluster: Cluster, dataset: Dataset):
-        """Builds the network; all ranks must call it, with the same arguments."""
+        """Builds the network; all ranks must call it, with the same arguments.
+
+        Args:
+            config: run configuration.
+            cluster: the ranks.
+            dataset: what to train on.
+        """
         self._config = config
         self._cluster = cluster
         self._dataset = dataset
-        self._splits = loading.to_tensors(dataset.splits)
+        self._splits = to_tensors(dataset.splits)
         self.progress = Progress(step=0, consumed=0)
-        self.network = registry.find(config.model)(config)
+        self.network = registry.create(config.model, config, dataset.spec)
         named = self.network.named_variables
-        self._trained = {k: v for k, v in named.items() if v.trainable}
-        self._global_step = tf.Variable(0, dtype=tf.int64, name="global_step")
-        # [1] Horovod wraps SGD, so that it averages the gradients of all ranks;
-        # the learning rate grows with their number.
-        self._optimizer, slots = optimizer.create(
-            config, cluster, self._learning_rate, self._trained
+        self._weights = {k: v for k, v in named.items() if v.trainable}
+        # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the
+        # learning rate is scaled by their number.
+        self._optimizer = DistributedSgd(config, cluster, self._weights)
+        self.variables = {**named, **self._optimizer.slots}
+        # [2] The input is sharded: each rank reads its slice of every global batch.
+        self.pipeline = InputPipeline(
+            self._splits["train"],
+            config.step_size,
+            config.seed,
+            cluster.rank,
+            cluster.size,
         )
-        self.variables = {**named, **slots}
         compiled = tf.function(self._batch_loss, jit_compile=True)
         self._loss = compiled if config.xla else self._batch_loss
         # One graph for any number of steps.
-        signature = (
-            tf.TensorSpec([None, config.step_size], tf.int32),
-            tf.TensorSpec([], tf.int64),
+        self._train_steps = tf.function(
+            self._take_steps,
+            input_signature=(
+                tf.TensorSpec([None, config.step_size], tf.int32),
+                tf.TensorSpec([], tf.int64),
+            ),
         )
-        self._steps = tf.function(self._train_steps, input_signature=signature)
 
     def run(
         self, signals: Signals | None = None, commits: Commits | None = None
     ) -> dict[str, Precision]:
-        """Trains from the newest checkpoint, or from the start, to the last step.
+        """Trains from the newest checkpoint, or from scratch, to the last step.
 
         Args:
-            signals: of this process, if it watches for any.
-            commits: of an elastic job.
+            signals: preempt the run, with a checkpoint; None: of no effect.
+            commits: of an elastic job; it continues from the newest.
 
         Returns:
-            The final precision of each split.
+            The final precision of each split, the same on every rank.
+
+        Raises:
+            UserError: bad input, a full disk, a loss that is not finite, or a signal.
         """
         config, cluster = self._config, self._cluster
-        with manager.Saver(config, cluster, self._dataset, self.variables) as saver:
-            commit, holder = commits.newest(config, cluster) if commits else (None, 0)
-            self.progress = saver.restore(commit) or self.progress
-            if commits:
-                commits.restore(self.variables)
-            # [2] All ranks begin with the variables of rank 0, or of one that has
-            # been there before.
-            cluster.broadcast_variables(list(self.variables.values()), holder)
-            self._global_step.assign(self.progress.step)
-            # [3] Rank 0 alone writes; the writer of the others does nothing.
+        with CheckpointManager(
+            config, cluster, self._dataset, self.variables
+        ) as manager:
+            self._restore(manager, commits)
+            # [4] Rank 0 alone writes; the writer of the other ranks does nothing.
             writer = create_writer(config, cluster, self.progress.step)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._graph())
-            evaluator = Evaluator(self._splits, self.network, cluster, writer)
-            last_step = self._last_step()
-            if self.progress.step >= last_step:
+            evaluator = Evaluator(
+                self._splits, self.network, cluster, self._dataset.spec, writer
+            )
+            start, last_step = self.progress, self._last_step()
+            if start.step >= last_step:
                 logging.info("Nothing left to train: step %d is done", last_step)
                 return evaluator.evaluate()
-            size = self._dataset.train.size
-            run = Run(config, cluster, size, self.progress, last_step)
+            run = Run(config, cluster, self._dataset.train.size, start, last_step)
+            console.log_start(run)
             watchdog = Watchdog(cluster, config.stall_seconds)
-            tasks = self._tasks(
-                run, saver, writer, evaluator, watchdog, signals, commits
+            hooks = self._hooks(
+                run, manager, writer, evaluator, watchdog, signals, commits
             )
             with watchdog, signals.deferred() if signals else contextlib.nullcontext():
-                while (step := self.progress.step) < last_step:
-                    stop = min(task.next_step(step, last_step) for task in tasks)
-                    self.progress = self.train_to(stop)
-                    for task in tasks:
-                        if task.is_due(self.progress.step, last_step):
-                            task(self.progress)
+                loop_stops = stops(hooks, start.step, last_step)
+                for block in self.pipeline.blocks(start.step, loop_stops):
+                    self.progress = self.train_block(block)
+                    for hook in hooks:
+                        if hook.is_due(self.progress.step, last_step):
+                            hook(self.progress)
                 writer.close()
-                saver.wait()
-            console.tell_end(run, self.progress, evaluator.results)
+                manager.wait()
+            console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
 
-    def _tasks(
+    def _restore(self, manager: CheckpointManager, commits: Commits | None) -> None:
+        """Continues from the newest commit of an elastic job, or checkpoint, if any."""
+        config, cluster, root = self._config, self._cluster, 0
+        committed = None
+        if commits:
+            committed, old_size, root = commits.newest(cluster)
+            if committed and old_size != cluster.size:
+                ramp = schedules.resize_ramp(config, old_size, committed)
+                committed = committed._replace(ramp=ramp)
+                logging.warning(
+                    "%d ranks instead of %d: continuing from step %d",
+                    *(cluster.size, old_size, committed.step),
+                )
+        self.progress = manager.restore(committed) or self.progress
+        if commits:
+            commits.restore(self.variables)
+        # [3] All ranks start with the variables of rank 0, or of one that has been
+        # there before.
+        cluster.broadcast_variables(list(self.variables.values()), root)
+        self._optimizer.resume(self.progress)
+        self.pipeline.position = self.progress.consumed
+
+    def _hooks(
         self,
         run: Run,
-        saver: manager.Saver,
-        writer: Writer,
+        manager: CheckpointManager,
+        writer: MetricWriter,
         evaluator: Evaluator,
         watchdog: Watchdog,
         signals: Signals | None,
         commits: Commits | None,
     ) -> list[Hook]:
-        """Returns what is done between steps, in its order."""
+        """Returns the hooks in the order in which they run at a stop.
+
+        The progress bar is hidden while others print.  The best checkpoint needs the
+        evaluation.  A commit comes before the checkpoint of its step, which an elastic
+        job never rolls back behind.  Preemption may end the run, so it comes after
+        everything that its step asks for.
+        """
         config, cluster = self._config, self._cluster
+        timer = StepTimer(run, writer)
+        bar = console.progress_bar(run)
 
         def save_best(progress: Progress) -> None:
-            saver.save_best(progress, evaluator.results["validation"])
+            manager.save_best(progress, evaluator.results["validation"])
 
         def save_and_wait(progress: Progress) -> None:
-            saver.save(progress)
-            saver.wait()
+            manager.save(progress)
+            manager.wait()
 
-        tasks: list[Hook] = [
-            EveryStop(watchdog.beat),
-            *step_log(run, writer),
+        hooks: list[Hook | None] = [
+            EveryStop(bar.hide) if bar else None,
+            EveryStop(watchdog.heartbeat),
+            EveryStop(timer.measure),
+            Every(config.log_every, timer.write),
             Every(config.eval_every, evaluator),
             Every(config.eval_every, save_best),
-            Every(config.checkpoint_every, saver.save),
-            PreemptionHook(
+            CommitHook(
+                commits,
                 cluster,
-                signals,
-                config.steps_per_call,
-                commits is not None,
+                self.variables,
                 run.start,
-                save_and_wait,
-            ),
-        ]
-        if commits:
-            tasks.insert(
-                -2, commits.task(config, cluster, self.variables, self.progress)
+                (config.commit_steps, config.checkpoint_every),
             )
-        if config.profile:
-            tasks.append(Profiler(config.profile, config.log_dir, cluster.rank))
-        return console.watch(run, tasks)
+            if commits
+            else None,
+            Every(config.checkpoint_every, manager.save),
+            Profiler(config.profile, RunDirectory(config.log_dir), cluster.rank)
+            if config.profile
+            else None,
+            PreemptionHook(
+                cluster, signals, config.steps_per_call, run.start, save_and_wait
+            ),
+            EveryStop(bar.draw) if bar else None,
+        ]
+        return [hook for hook in hooks if hook]
 
-    def train_to(self, step: int) -> Progress:
-        """Trains up to a step, in one call of the graph.
+    def train_block(self, block: Block) -> Progress:
+        """Takes the steps of a block, in one call of the graph.
+
+        Args:
+            block: this rank's input.
+
+        Returns:
+            The progress after them.
 
         Raises:
             RunError: on all ranks, if the loss is no longer finite.
         """
-        config, done = self._config, self.progress
-        begin = time.perf_counter()
-        # [4] Each rank takes its own slice of every global batch.
-        indices = sampler.batches(
-            config.seed,
-            done.consumed,
-            step - done.step,
-            config.step_size,
-            self._cluster.rank,
-            self._cluster.size,
-            self._dataset.train.size,
-        )
-        position = done.consumed + self._cluster.rank * config.step_size
-        loss, gradient_norm = self._steps(indices, position).numpy().tolist()
+        before, begin = self.progress, time.perf_counter()
+        step = before.step + block.num_steps
+        outputs = self._train_steps(block.indices, block.position)
+        loss, gradient_norm = outputs.numpy().tolist()
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(
-                    f"the loss is {loss} at step {step}; the last checkpoint is good: "
-                    "continue from it with a lower --learning_rate"
+                    f"the loss is {loss} at step {step}; continue from the last "
+                    "checkpoint with a lower --learning_rate"
                 )
             )
         return Progress(
             step,
-            done.consumed + (step - done.step) * config.step_size * self._cluster.size,
+            block.consumed,
             loss,
-            done.seconds + time.perf_counter() - begin,
-            done.ramp,
+            before.seconds + time.perf_counter() - begin,
+            before.ramp,
             gradient_norm,
         )
 
-    def _train_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    def _take_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Takes optimizer steps, in the graph.
 
         Args:
-            indices: of the examples of each step, int32 [steps, batch].
-            position: in the stream, of the first of them, int64 scalar.
+            indices: examples of each step, int32 [steps, batch].
+            position: of the first of them in the stream, int64 scalar.
 
         Returns:
-            Of the last global batch, before its step: the loss, and the norm of its
+            The loss of the last global batch, before its step, and the norm of its
             gradient; float32 [2].
         """
-        stride = self._config.step_size * self._cluster.size
-        loss = tf.constant(0.0)
-        gradients = optimizer.zero_gradients(
-            self._config, self._cluster, list(self._trained.values())
-        )
+        loss, gradients = tf.constant(0.0), self._optimizer.zero_gradients()
         for step in tf.range(tf.shape(indices, tf.int64)[0]):
-            # A network that takes no positions does not pay for them.
-            loss, gradients = self._train_step(
-                tf.gather(indices, step), position + step * stride
+            loss = self._step_loss(
+                tf.gather(indices, step), position + step * self.pipeline.stride
             )
-        # [5] A figure that is told is one of all ranks.
-        return self._cluster.mean(tf.stack([loss, tf.linalg.global_norm(gradients)]))
-
-    def _learning_rate(self) -> tf.Tensor:
-        """Returns the learning rate of the next step."""
-        return optimizer.learning_rate(
-            self._config, self._cluster.size, self._global_step, self.progress.ramp
+            gradients = self._optimizer.minimize(loss)
+        # [5] Logged metrics are averaged over all ranks.
+        return self._cluster.allreduce_mean(
+            tf.stack([loss, tf.linalg.global_norm(gradients)])
         )
 
-    def _train_step(
-        self, indices: tf.Tensor, position: tf.Tensor
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Takes one step; returns this rank's loss, and the gradients of all ranks."""
+    def _step_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of this rank's examples of a step."""
         passes, size = self._config.backward_passes_per_step, self._config.batch_size
-        weights = list(self._trained.values())
         if passes == 1:
-            loss = self._loss(indices, position)
-        else:
-            batches = tf.reshape(indices, [passes, size])
-            loss = optimizer.accumulated_loss(
-                lambda i: self._loss(tf.gather(batches, i), position + i * size),
-                passes,
-                weights,
-            )
-        return loss, optimizer.minimize(
-            self._optimizer, loss, weights, self._global_step
+            return self._loss(indices, position)
+        batches = tf.reshape(indices, [passes, size])
+        return accumulated_loss(
+            lambda i: self._loss(tf.gather(batches, i), position + i * size),
+            passes,
+            list(self._weights.values()),
         )
 
     def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""
-        images, labels = self._splits["train"]
-        images = model.scale_pixels(tf.gather(images, indices))
-        logits = self.network(images, position)
-        return model.loss(logits, tf.gather(labels, indices))
+        features, targets = self.pipeline.read(indices)
+        return losses.loss(self.network(features, position), targets)
 
     def _graph(self) -> tf.Graph:
         """Returns the graph of the network and its loss, for TensorBoard."""
@@ -285,5 +294,5 @@ class Trainer:
         if config.num_epochs is None:
             return config.max_steps
         examples = math.ceil(config.num_epochs * self._dataset.train.size)
-        left = max(0, examples - done.consumed)
-        return done.step + math.ceil(left / (config.step_size * self._cluster.size))
+        remaining = max(0, examples - done.consumed)
+        return done.step + math.ceil(remaining / self.pipeline.stride)

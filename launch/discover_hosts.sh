@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The hosts of an elastic job, for horovodrun --host-discovery-script: the lines
-# "host:slots" of the file HOSTS names, read anew each time, so that the job grows and
-# shrinks with the file.
+# Host discovery of an elastic job (horovodrun --host-discovery-script): prints the
+# "host:slots" lines of the file $HOSTS. It is read on every call, so that editing the
+# file grows or shrinks the job.
 grep -v '^ *\(#\|$\)' "${HOSTS:-hosts.txt}" || true

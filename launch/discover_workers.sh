@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 #
-# For horovodrun --host-discovery-script in the launcher of an elastic MPIJob: prints
-# those workers that run, as the operator's script says, whose sshd answers. A worker
-# that just came or just went would else fail at its start, and the others with it.
+# Host discovery in the launcher of an elastic MPIJob (horovodrun
+# --host-discovery-script): prints the workers of the operator's discovery script whose
+# sshd answers. A worker that is starting up or shutting down would fail, and the other
+# workers with it.
 
 set -uo pipefail
 

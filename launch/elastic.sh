@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Starts an elastic job on this machine, for a try: ranks may come and go.
+# Starts an elastic job on this machine: ranks may join and leave while it runs.
 
 set -euo pipefail
 
@@ -10,16 +10,15 @@ usage() {
   cat <<EOF
 Usage: launch/elastic.sh [flags of distmnist.train]
 
-Trains on the hosts in the file that HOSTS names (by default hosts.txt here, which is
-made if it is not there), lines of "host:workers". Edit it while the job runs, or kill
-a worker, and see the job go on:
+Trains on the hosts listed in \$HOSTS, one "host:workers" per line. The job continues
+when the file is edited or a worker is killed. Environment variables:
 
-  HOSTS   the file of hosts
-  MIN_NP  the fewest workers to go on with (1)
-  MAX_NP  the most (8)
-  NIC     the network interface between the hosts (lo: all are this machine)
+  HOSTS   host file, created if missing (default: hosts.txt)
+  MIN_NP  minimum number of workers; with fewer, training waits (default: 1)
+  MAX_NP  maximum number of workers (default: 8)
+  NIC     network interface between the hosts (default: lo, this machine only)
 
-Exit status: 0 done, else 1 (horovodrun's).
+Exit status: 0 on success, else 1 (horovodrun's).
 EOF
 }
 
@@ -31,7 +30,7 @@ source "$launch/../.venv/bin/activate"
 
 export HOSTS=${HOSTS:-hosts.txt}
 if [[ ! -e $HOSTS ]]; then
-  # Two names of this machine, so that one can go.
+  # Two names of this machine, so that one of them can be removed.
   printf '%s\n' localhost:2 127.0.0.1:1 >"$HOSTS"
 fi
 exec horovodrun --min-np "${MIN_NP:-1}" --max-np "${MAX_NP:-8}" -np "${MIN_NP:-1}" \

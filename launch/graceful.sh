@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# launch/graceful.sh COMMAND...: runs `mpirun ...`, and lets a job that is told to end
-# (SIGTERM, SIGINT) write a checkpoint and choose the exit status: 143 or 130.
+# launch/graceful.sh COMMAND...: runs `mpirun ...`. On SIGTERM or SIGINT, the job has
+# time to write a checkpoint and to choose its exit status, 143 or 130.
 #
-# mpirun kills its ranks one second after such a signal, and makes 1 of the status.
-# SIGUSR1 and SIGUSR2 it only forwards, and to distmnist's ranks they mean the same.
+# mpirun kills its ranks one second after either signal and exits with status 1, but
+# only forwards SIGUSR1 and SIGUSR2, which distmnist's ranks handle in the same way.
 set -u
 
 "$@" &
@@ -14,3 +14,10 @@ trap 'kill -USR2 $job' INT
 # A trapped signal ends `wait`, not the job.
 while kill -0 $job 2>/dev/null; do wait $job; done
 wait $job
+status=$?
+case $status in 130 | 143) exit $status ;; esac # reported by distmnist
+((status <= 128)) || # silent in mpirun: see openmpi-mca-params.conf
+  echo "graceful.sh: $1 ended with status $status: it or a rank was killed (signal" \
+    "$((status - 128))) or failed to start; set OMPI_MCA_orte_execute_quiet=0 to see" \
+    "the error of Open MPI" >&2
+exit $status

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Trains on this machine, with everything that it takes: sets up .venv if it is not.
+# Trains on this machine. Sets up .venv first if it is missing or out of date.
 
 set -euo pipefail
 
@@ -10,16 +10,16 @@ usage() {
   cat <<EOF
 Usage: launch/local.sh [-np N] [flags of distmnist.train]
 
-  -np N   how many workers; by default one for each GPU, or 2 where there is none
+  -np N   number of workers (default: one per GPU, or 2 without a GPU)
 
-Exit status: that of distmnist.train, or 128 + N if signal N ended a worker.
+Exit status: that of distmnist.train, or 128 + N if a worker was killed by signal N.
 
-For example: launch/local.sh -np 4 --max_steps=2000 --log_dir=/tmp/distmnist
-All flags:   .venv/bin/python -m distmnist.train --help
+Example:   launch/local.sh -np 4 --max_steps=2000 --log_dir=/tmp/distmnist
+All flags: .venv/bin/python -m distmnist.train --help
 EOF
 }
 
-# workers: one for each GPU that may be used.
+# workers: prints the default number of workers, one per visible GPU.
 workers() {
   local gpus
   gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ') || gpus=0
@@ -37,7 +37,7 @@ case ${1-} in
   *) np=$(workers) ;;
 esac
 if [[ ! $np =~ ^[1-9][0-9]{0,4}$ ]]; then
-  echo "local.sh: -np wants a number of workers, 1 or more, not '$np'" >&2
+  echo "local.sh: -np must be a number of workers, at least 1, not '$np'" >&2
   exit 2
 fi
 
@@ -46,8 +46,7 @@ fi
 source "$launch/../.venv/bin/activate"
 
 ((np > 1)) || exec python -m distmnist.train "$@"
-# A terminal that mpirun has is none for its workers.
+# Workers cannot see mpirun's terminal.
 [[ ! -t 2 ]] || set -- --progress "$@"
-# Not horovodrun, which marks each line with its rank. --quiet: a worker that failed
-# has said why, and mpirun need not add a page to it.
-exec "$launch/graceful.sh" mpirun --quiet -np "$np" python -m distmnist.train "$@"
+# mpirun, because horovodrun prefixes each line with its rank.
+exec "$launch/graceful.sh" mpirun -np "$np" python -m distmnist.train "$@"

@@ -1,17 +1,18 @@
 # shellcheck shell=bash disable=SC2154
 #
-# How launch/setup.sh runs its commands and shows how far it is. Sourced; what
-# is not set here (log, dry_run, root, wheelhouse) is set there.
+# Command execution and progress output of launch/setup.sh, which sources this file and
+# sets log, dry_run, root and wheelhouse.
 
 say() { if $dry_run; then echo "# $*"; else echo "$*"; fi; }
 
-# fail STATUS WORD...: ends with one line.
+# fail STATUS WORD...: prints a one-line error and exits.
 fail() {
   echo "setup: ${*:2}" >&2
   exit "$1"
 }
 
-# lock FD: one at a time. Goes on without where there is no flock, or no locks.
+# lock FD: takes an exclusive lock, waiting for it. Does nothing where flock is missing
+# or the file system has no locks.
 lock() {
   command -v flock >/dev/null || return 0
   flock -n "$1" && return
@@ -19,7 +20,7 @@ lock() {
   flock "$1" || true
 }
 
-# run COMMAND...: prints it as a shell would take it, and runs it.
+# run COMMAND...: prints the command, quoted for a shell, and runs it.
 run() {
   local word line=''
   for word; do
@@ -30,7 +31,8 @@ run() {
   $dry_run || "$@"
 }
 
-# step NUMBER TEXT FUNCTION: runs it, shows for how long and, of make, how far.
+# step NUMBER TEXT FUNCTION: runs the function, showing the elapsed time and the
+# percentage that make reports.
 step() {
   local begin=$SECONDS shown=0 every=60 form='      %s\n' status=0 percent
   [[ ! -t 1 ]] || every=1 form='\r      %s\033[K'
@@ -39,7 +41,7 @@ step() {
     $3
     return
   fi
-  set -m # a process group, which an interrupt can end as a whole
+  set -m # a process group, so that an interrupt ends all of it
   $3 >"$log" 2>&1 </dev/null &
   child=$!
   set +m
@@ -48,7 +50,7 @@ step() {
     ((SECONDS - begin >= shown + every)) || continue
     shown=$((SECONDS - begin))
     percent=$(grep -o '^ *\[ *[0-9]*%\]' "$log" | tail -n 1 | tr -d ' []') || true
-    # shellcheck disable=SC2059 # the form is one of the two above
+    # shellcheck disable=SC2059 # the format is one of the two above
     printf "$form" "$shown s${percent:+, $percent}"
   done
   wait "$child" || status=$?
@@ -58,21 +60,21 @@ step() {
   say "      took $((SECONDS - begin)) s"
 }
 
-# explain: says why a step failed, and ends.
+# explain: prints why a step failed, and exits.
 explain() {
   local place
   for place in "$root" "${TMPDIR:-/tmp}" "${wheelhouse%/distmnist/*}"; do
     [[ -d $place ]] || continue
     (($(df -Pk "$place" | awk 'END { print $4 }') > 50000)) ||
-      fail 1 "the disk of $place is full: make room and run this again"
+      fail 1 "the disk of $place is full: free some space and run this again"
   done
   ! grep -q 'No space left on device' "$log" ||
-    fail 1 "the disk of $root is full, .venv takes 3 GB: make room and run this again"
+    fail 1 "the disk of $root is full: free 3 GB for .venv and run this again"
   ! grep -q 'Retrying (Retry' "$log" ||
-    fail 2 "cannot reach the Python package index: connect to it, or set PIP_INDEX_URL" \
-      "to a mirror; $log has what pip says"
+    fail 2 "cannot reach the Python package index: check the network, or set" \
+      "PIP_INDEX_URL to a mirror; pip's output is in $log"
   tail -n 20 "$log" >&2
-  fail 1 "the last step failed; all that it said is in $log"
+  fail 1 "the last step failed; its full output is in $log"
 }
 
 child=''

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 #
-# Builds .venv in this checkout: TensorFlow, Open MPI, a Horovod compiled against
-# both, and distmnist. Needs a Python, a C++ compiler and make; no root. Run again,
-# it brings .venv up to date, and returns at once if it is.
+# Builds .venv in this checkout: TensorFlow, Open MPI, Horovod compiled against both,
+# and distmnist. Requires Python, a C++ compiler and make, but no root. Running it again
+# updates .venv, and returns at once if it is up to date.
 
 set -euo pipefail
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 venv=$root/.venv
-state=$venv/.distmnist # what .venv was made from, or "unfinished"
-log=$venv.log          # what pip and the compiler said in the last step
+state=$venv/.distmnist # what .venv was built from, or "unfinished"
+log=$venv.log          # output of pip and the compiler in the last step
 pins=$root/launch/constraints.txt
 mca=$root/launch/openmpi-mca-params.conf
 
 # shellcheck source=launch/progress.sh
 source "$root/launch/progress.sh"
 
-unset PYTHONPATH PYTHONHOME # or pip takes what they lead to for installed
+unset PYTHONPATH PYTHONHOME # or pip regards the packages there as installed
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 usage() {
@@ -24,14 +24,16 @@ usage() {
 Usage: launch/setup.sh [--cpu | --gpu] [--python PATH] [--without-tests] [--dry-run]
                        [--quiet]
 
-  --cpu, --gpu    what to build for; by default the GPU if nvidia-smi lists one.
-                  An environment stays what it is until the other is asked for.
-  --python PATH   the Python to build on, 3.9 to 3.12; by default the first on PATH
-  --without-tests leave out what only checks, tests and cluster submission use
-  --dry-run       print the commands that would run, and change nothing
-  --quiet         print nothing if there is nothing to do
+  --cpu, --gpu    target device (default: that of the existing .venv, else GPU if
+                  nvidia-smi lists one)
+  --python PATH   Python to use, 3.9 to 3.12 (default: that of the existing .venv, else
+                  the first on PATH)
+  --without-tests skip the packages for checks, tests, reports and cluster submission
+  --dry-run       print the commands without running them
+  --quiet         print nothing if .venv is up to date
 
-Exit status: 0 done; 1 something broke; 2 something is missing. One line says what.
+Exit status: 0 on success; 1 if a step failed; 2 if a requirement is missing or an
+option is wrong. Errors are reported in one line.
 EOF
 }
 
@@ -41,7 +43,7 @@ main() {
   if up_to_date; then finish; fi
   lock_checkout
   recall
-  if up_to_date; then finish; fi # by the set-up that this one waited for
+  if up_to_date; then finish; fi # another set-up, which held the lock, has built it
   find_python
   find_compiler
   find_gpu
@@ -51,13 +53,13 @@ main() {
   step 2 "Installing TensorFlow $(pin tensorflow) and Open MPI $(pin openmpi)" \
     install_tensorflow
   if [[ -e $wheel ]]; then
-    say "[3/5] Horovod $(pin horovod) was compiled before: $wheel"
+    say "[3/5] Using the compiled Horovod $(pin horovod): $wheel"
   else
-    step 3 "Compiling Horovod $(pin horovod): minutes, but only once" compile_horovod
+    step 3 "Compiling Horovod $(pin horovod): takes minutes, once" compile_horovod
   fi
   step 4 "Installing Horovod and distmnist" install_distmnist
-  step 5 "Checking that it loads" check
-  say "Done. To use it: source $venv/bin/activate"
+  step 5 "Checking that Horovod loads" check
+  say "Done. Activate it with: source $venv/bin/activate"
 }
 
 parse_options() {
@@ -66,7 +68,7 @@ parse_options() {
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;
       --python)
-        asked_python=$(command -v "${2-}") || fail 2 "--python: there is no '${2-}'"
+        asked_python=$(command -v "${2-}") || fail 2 "--python: '${2-}' not found"
         asked_python=$(probe_python "$asked_python") ||
           fail 2 "--python: $2 $asked_python"
         shift
@@ -81,23 +83,23 @@ parse_options() {
   done
 }
 
-# pin NAME: the version that constraints.txt names.
+# pin NAME: prints the version in constraints.txt.
 pin() { sed -n "s/^$1==\([^ ]*\).*/\1/p" "$pins"; }
 
-# --- What is there already -------------------------------------------------------
+# --- The existing environment ----------------------------------------------------
 
-# recall: an environment keeps its kind and its Python unless told otherwise.
+# recall: an environment keeps its device and its Python unless an option changes them.
 recall() {
   was=('' '' '' '')
   [[ ! -e $state ]] || mapfile -t was <"$state"
   [[ -e $state || ! -e $venv/pyvenv.cfg ]] ||
-    fail 2 "$venv was not made by launch/setup.sh: move it away and run this again"
+    fail 2 "$venv was not built by launch/setup.sh: move it away and run this again"
   kind=$asked_kind python=$asked_python
   [[ ${was[0]} == unfinished ]] || kind=${kind:-${was[0]}}
   [[ ! -x ${was[1]-} ]] || python=${python:-${was[1]}}
 }
 
-# expected: what the state file says once all is done.
+# expected: prints the state file of a complete, up-to-date environment.
 expected() {
   printf '%s\n' "$kind" "$python" "$root" "$extras" \
     "$(cat "$root"/{launch/setup.sh,setup.py} "$pins" "$mca" | sha256sum)"
@@ -115,13 +117,13 @@ finish() {
 lock_checkout() {
   ! $dry_run || return 0
   { exec 9>"$venv.lock"; } 2>/dev/null ||
-    fail 2 "cannot write in $root: make it writable, or use a copy of the checkout"
+    fail 2 "cannot write to $root: make it writable, or use a copy of the checkout"
   lock 9
 }
 
-# --- What the machine offers -----------------------------------------------------
+# --- Requirements ----------------------------------------------------------------
 
-# probe_python PROGRAM: prints its real path; or fails, and says what it lacks.
+# probe_python PROGRAM: prints its real path, or fails and prints what is missing.
 probe_python() {
   "$1" - 2>&1 <<'EOF'
 import os, sys
@@ -131,7 +133,7 @@ try:
     import ensurepip, venv
 except ImportError:
     sys.exit("has no venv module (Debian, Ubuntu: apt install python3-venv)")
-print(os.path.realpath(sys._base_executable))  # if in a .venv, the one behind it
+print(os.path.realpath(sys._base_executable))  # of a .venv: the one it was made from
 EOF
 }
 
@@ -157,11 +159,11 @@ find_compiler() {
     cxx=$(command -v "$name") && command -v make >/dev/null &&
       "$cxx" -std=c++17 -fsyntax-only -x c++ /dev/null 2>/dev/null && return
   done
-  fail 2 "no C++17 compiler with make on PATH, which Horovod is compiled with:" \
+  fail 2 "no C++17 compiler with make on PATH, required to compile Horovod:" \
     "install them (Debian, Ubuntu: apt install g++ make)"
 }
 
-# find_gpu: settles the kind, and for the GPU finds the CUDA toolkit.
+# find_gpu: chooses the device and, for the GPU, finds the CUDA toolkit.
 find_gpu() {
   local nvcc driver
   if [[ -z $kind ]]; then
@@ -174,16 +176,16 @@ find_gpu() {
   done
   cuda=$("$cuda_home/bin/nvcc" --version 2>&1 |
     sed -n 's/.*release \([0-9.]*\).*/\1/p') || true
-  [[ -n $cuda ]] || fail 2 "no CUDA toolkit (nvcc), which Horovod's GPU build needs:" \
-    "install CUDA 12, or set CUDA_HOME to it, or build without GPU by --cpu"
+  [[ -n $cuda ]] || fail 2 "no CUDA toolkit (nvcc), required to compile Horovod for" \
+    "GPUs: install CUDA 12, set CUDA_HOME to it, or build for the CPU with --cpu"
   driver=$(nvidia-smi 2>&1 | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p') || true
   ((${driver:-${cuda%%.*}} >= ${cuda%%.*})) ||
-    fail 2 "CUDA toolkit $cuda is newer than the driver, which runs CUDA $driver:" \
+    fail 2 "CUDA toolkit $cuda is newer than the driver, which supports CUDA $driver:" \
       "install a CUDA $driver toolkit and set CUDA_HOME to it"
 }
 
-# name_wheel: its directory says what the wheel was compiled against, and how. pip's
-# own cache knows nothing of that.
+# name_wheel: sets the path of Horovod's wheel. The directory names everything that the
+# wheel was compiled against, which pip's own cache ignores.
 name_wheel() {
   local key tag=cp${version/./}
   key=$(getconf GNU_LIBC_VERSION || uname -sr)
@@ -203,13 +205,13 @@ create_venv() {
   if [[ ! -x $venv/bin/python || "${was[*]:0:3}" != "$kind $python $root" ]]; then
     run rm -rf "$venv/pyvenv.cfg" "$venv"
     run mkdir "$venv"
-  fi # else pip updates what is there
+  fi # else pip updates the existing environment
   run bash -c 'echo unfinished >"$0"' "$state"
   run "$python" -m venv "$venv"
   run bash -c 'echo "$1" >>"$0"' "$venv/bin/activate" '
-# distmnist: one process without mpirun finds Open MPI by this,
+# distmnist: a single process, without mpirun, finds Open MPI by this.
 export OPAL_PREFIX="$VIRTUAL_ENV"
-# and mpirun refuses to serve root, which many a container runs as.
+# mpirun refuses to run as root, which is common in containers.
 if [ "$(id -u)" = 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi'
@@ -222,27 +224,28 @@ install_tensorflow() {
   run cp "$mca" "$venv/etc/openmpi-mca-params.conf"
 }
 
-# compile_horovod: apart, so that the wheelhouse never holds half a wheel.
+# compile_horovod: builds in a separate directory, so that the wheelhouse never holds an
+# incomplete wheel.
 compile_horovod() {
   local build=$wheelhouse/build nccl=$site/nvidia/nccl settings
   run mkdir -p "$wheelhouse"
   if ! $dry_run; then
     exec 8>"$wheelhouse/lock"
     lock 8
-    [[ ! -e $wheel ]] || return 0 # the set-up that this one waited for made it
+    [[ ! -e $wheel ]] || return 0 # another set-up, which held the lock, has built it
   fi
   settings=(
-    PATH="$venv/bin:$PATH" # its mpicxx and cmake, not the system's
+    PATH="$venv/bin:$PATH" # mpicxx and cmake of .venv, not of the system
     CXX="$cxx" OMPI_CXX="$cxx" MAKEFLAGS="-j$(nproc)"
-    CXXFLAGS='-include cstdint' # which g++ 13 and later do not include by chance
-    # To find libmpi and NCCL in whichever .venv it is installed, the library
-    # looks from where it is: site-packages/horovod/tensorflow.
+    CXXFLAGS='-include cstdint' # not included implicitly since g++ 13
+    # Relative to site-packages/horovod/tensorflow, so that the wheel finds libmpi and
+    # NCCL in any .venv.
     LDFLAGS="-Wl,-rpath,\$ORIGIN/../../../..:\$ORIGIN/../../nvidia/nccl/lib"
     HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1
     HOROVOD_WITH_MPI=1 HOROVOD_WITH_GLOO=1
   )
   if [[ $kind == gpu ]]; then
-    run ln -sf libnccl.so.2 "$nccl/lib/libnccl.so" # the name that linkers look for
+    run ln -sf libnccl.so.2 "$nccl/lib/libnccl.so" # the name that linkers need
     settings+=(HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME="$cuda_home"
       HOROVOD_NCCL_HOME="$nccl" HOROVOD_NCCL_LINK=SHARED)
   fi
@@ -257,7 +260,7 @@ install_distmnist() {
   pip install --no-build-isolation --editable "${root}[$extras]"
 }
 
-# check: that all works; from then on the state file says so.
+# check: loads Horovod, then marks .venv as complete in the state file.
 check() {
   local built='hvd.mpi_built() and hvd.gloo_built()'
   [[ $kind == cpu ]] || built+=' and hvd.nccl_built()'

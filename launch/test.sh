@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 #
-# Runs every check: ruff, mypy and the tests, setting up .venv first if it is not.
+# Runs all checks: ruff, mypy, the import contracts and the tests. Sets up .venv first
+# if it is missing or out of date.
 #
 # Usage: launch/test.sh [arguments of pytest]
 #
-# Without arguments it leaves out what takes many minutes: launch/test.sh -m slow
+# Without arguments the slow tests are skipped; launch/test.sh -m slow runs them.
 
 set -euo pipefail
 
@@ -17,6 +18,7 @@ status=0
 ruff check . || status=1
 ruff format --check . || status=1
 mypy || status=1
+lint-imports --no-cache || status=1
 (($#)) || set -- -m 'not slow'
 pytest "$@" || status=$?
 exit "$status"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
-# In the launcher of an MPIJob: waits until the workers accept ssh, then becomes the
-# command. Workers that are ready may still lack their name in the cluster's DNS, or
-# be back only in a moment after a failure that made the launcher start again.
+# In the launcher of an MPIJob: waits until the workers accept ssh connections, then
+# executes the command. The DNS may not resolve a ready worker's name yet, and after a
+# failure the workers may restart later than the launcher.
 
 set -euo pipefail
 
@@ -10,17 +10,17 @@ usage() {
   cat <<EOT
 Usage: launch/wait_for_workers.sh [--at-least N] [--seconds S] COMMAND...
 
-  --at-least N   how many workers must answer; by default all of the host file
-  --seconds S    how long to wait for them, 300 by default
+  --at-least N   number of workers to wait for (default: all in the host file)
+  --seconds S    timeout in seconds (default: 300)
 
-The host file is the operator's, \$OMPI_MCA_orte_default_hostfile.
+The MPI Operator sets the host file, \$OMPI_MCA_orte_default_hostfile.
 
-Exit status: that of the command; 1 if too few workers answer in time; 2 for a wrong
-option. One line says what.
+Exit status: that of the command; 1 on timeout; 2 for a wrong option. Errors are
+reported in one line.
 EOT
 }
 
-# fail STATUS WORD...: ends with one line.
+# fail STATUS WORD...: prints a one-line error and exits.
 fail() {
   echo "wait_for_workers: ${*:2}" >&2
   exit "$1"
@@ -38,25 +38,27 @@ while (($#)); do
   esac
 done
 (($#)) || fail 2 "no command; see launch/wait_for_workers.sh --help"
-[[ -r $hostfile ]] || fail 2 "no host file $hostfile: this runs in an MPIJob's launcher"
+[[ -r $hostfile ]] || fail 2 "no host file $hostfile: run this in an MPIJob's launcher"
 
 mapfile -t waiting < <(sed 's/[[:space:]#].*//; /^$/d' "$hostfile")
 workers=${#waiting[@]}
 at_least=${at_least:-$workers}
 [[ $at_least =~ ^[1-9][0-9]*$ && $at_least -le $workers ]] ||
-  fail 2 "--at-least wants 1 to $workers, the workers in $hostfile, not '$at_least'"
-[[ $seconds =~ ^[0-9]+$ ]] || fail 2 "--seconds wants a whole number, not '$seconds'"
+  fail 2 "--at-least must be from 1 to $workers, the workers in $hostfile, not" \
+    "'$at_least'"
+[[ $seconds =~ ^[0-9]+$ ]] || fail 2 "--seconds must be an integer, not '$seconds'"
 
 while true; do
-  still=()
+  silent=()
   for host in "${waiting[@]}"; do
-    said=$(ssh -n -o BatchMode=yes -o ConnectTimeout=5 "$host" true 2>&1) && continue
-    still+=("$host")
-    reason=${said##*$'\n'}
+    output=$(ssh -n -o BatchMode=yes -o ConnectTimeout=5 "$host" true 2>&1) && continue
+    silent+=("$host")
+    reason=${output##*$'\n'}
   done
-  waiting=("${still[@]}")
+  waiting=("${silent[@]}")
   ((workers - ${#waiting[@]} < at_least)) || exec "$@"
   ((SECONDS < seconds)) || fail 1 "after $SECONDS s, $((workers - ${#waiting[@]})) of" \
-    "$workers workers answer, $at_least must; ${waiting[0]}: ${reason//$'\r'/}"
+    "$workers workers answer, $at_least required;" \
+    "${waiting[0]}: ${reason//$'\r'/}"
   sleep 1
 done

@@ -1,1 +1,1 @@
-"""Tests; `launch/test.sh` runs them all."""
+"""Tests; `launch/test.sh` runs them."""

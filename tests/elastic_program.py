@@ -1,8 +1,8 @@
-"""distmnist.train, where each rank notes the examples that it takes.
+"""distmnist.train, where each rank records the examples that it takes.
 
 usage: elastic_program.py DIRECTORY [flags].  A rank appends to DIRECTORY/<pid>.jsonl:
-{"attempt": examples consumed at its begin, "size", "rank"}, each time that ranks have
-joined, and {"position", "examples"} for each batch.
+{"attempt": examples consumed at its start, "size", "rank"}, each time that ranks have
+connected, and {"position", "examples"} for each batch.
 """
 
 from __future__ import annotations
@@ -14,46 +14,44 @@ import time
 from pathlib import Path
 from typing import Any
 
-from distmnist import train
-from distmnist.distributed import cluster, process
+from distmnist import cli, train
+from distmnist.distributed import devices
+from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.connect import connect
 
 
 def main() -> None:
     """Trains."""
     path = Path(sys.argv.pop(1), f"{os.getpid()}.jsonl")
-    connect = cluster.connect
 
-    def connect_and_watch(*args: Any) -> cluster.Cluster:
-        workers = connect(*args)
-        process.import_tensorflow()
-        from distmnist.data import sampler
-        from distmnist.distributed import elastic
+    def record(**values: object) -> None:
+        with path.open("a") as file:
+            file.write(json.dumps({**values, "time": time.time()}) + "\n")
 
-        newest, batches = elastic.Commits.newest, sampler.batches
+    def connect_and_record(*args: Any) -> Cluster:
+        cluster = connect(*args)
+        devices.import_tensorflow()
+        from distmnist.data.pipeline import Block
+        from distmnist.trainer import Trainer
 
-        def note(**values: object) -> None:
-            with path.open("a") as file:
-                file.write(json.dumps({**values, "time": time.time()}) + "\n")
+        restore, train_block = Trainer._restore, Trainer.train_block
 
-        def noted_newest(*args: Any) -> Any:
-            found = newest(*args)
-            consumed = found[0].consumed if found[0] else 0
-            note(attempt=consumed, rank=workers.rank, size=workers.size)
-            return found
+        def recorded_restore(self: Trainer, *args: Any) -> None:
+            restore(self, *args)
+            consumed = self.progress.consumed
+            record(attempt=consumed, rank=cluster.rank, size=cluster.size)
 
-        def noted_batches(*args: Any) -> Any:
-            indices = batches(*args)
-            _, consumed, _, batch_size, rank, size, _ = args
-            for step, batch in enumerate(indices.tolist()):
-                position = consumed + (step * size + rank) * batch_size
-                note(position=position, examples=batch)
-            return indices
+        def recorded_train_block(self: Trainer, block: Block) -> Any:
+            for step, batch in enumerate(block.indices.tolist()):
+                position = block.position + step * self.pipeline.stride
+                record(position=position, examples=batch)
+            return train_block(self, block)
 
-        elastic.Commits.newest = noted_newest  # type: ignore[method-assign]
-        sampler.batches = noted_batches
-        return workers
+        Trainer._restore = recorded_restore  # type: ignore[method-assign]
+        Trainer.train_block = recorded_train_block  # type: ignore[method-assign]
+        return cluster
 
-    cluster.connect = connect_and_watch
+    cli.connect = connect_and_record
     train.main()
 
 

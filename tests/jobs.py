@@ -1,4 +1,4 @@
-"""Jobs that tests disturb: started, watched, and looked for afterwards."""
+"""Background jobs into which tests inject faults; detects processes left behind."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MARK = "DISTMNIST_TEST_JOB"
 
 
 class Job:
-    """A launched job: the launcher, and the ranks that it has started on this host.
+    """A running job: the launcher and its ranks on this host, as a context manager.
 
     Attributes:
-        pid: of the launcher, or of the one process.
+        pid: Process id of the launcher, or of the only process.
     """
 
     def __init__(
@@ -29,7 +29,13 @@ class Job:
         cwd: Path,
         env: Mapping[str, str] | None = None,
     ):
-        """Starts it, in a session of its own, where SIGINT ends a process."""
+        """Starts the job in a new session, with the default action of SIGINT.
+
+        Args:
+            command: Command to run.
+            cwd: Working directory.
+            env: Variables in addition to those of `launching.environment`.
+        """
         self._words = [str(word) for word in command]
         self._id = uuid.uuid4().hex
         self._out = tempfile.TemporaryFile()  # noqa: SIM115
@@ -46,59 +52,62 @@ class Job:
         self.pid = self._process.pid
 
     def __enter__(self) -> Job:
-        """Returns itself."""
+        """Returns the job."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends all that is left."""
+        """Kills all remaining processes of the job."""
         for pid in self._processes():
             os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
 
     def output(self) -> str:
-        """Returns what the job has printed so far."""
+        """Returns the output so far, standard error included."""
         size = os.fstat(self._out.fileno()).st_size
         return os.pread(self._out.fileno(), size, 0).decode(errors="replace")
 
     def ranks(self) -> dict[int, int]:
-        """Returns the process of each rank, by what its launcher called it first."""
+        """Returns the process ids by rank, as the launcher numbered them at first."""
         found = {}
         for pid, variables in self._processes().items():
             for name in ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK"):
-                # The launcher's shells have it too, further up.
+                # Shells of the launcher have the variable too.
                 if name in variables and _is_python(pid):
                     found[int(variables[name])] = pid
         return found or {0: self.pid}
 
-    def wait_for(self, what: Callable[[], object], seconds: float = 120) -> None:
-        """Waits until something is so, while the job runs."""
+    def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
+        """Waits for a condition; fails if the job ends first, or after a timeout."""
         end = time.monotonic() + seconds
-        while not what():
+        while not condition():
             ended = self._process.poll()
             assert ended is None, f"ended with {ended}:\n{self.output()}"
-            assert time.monotonic() < end, f"not in time:\n{self.output()}"
+            assert time.monotonic() < end, f"timed out:\n{self.output()}"
             time.sleep(0.05)
 
     def end(self, seconds: float = 120) -> int:
-        """Waits for the end of the launcher, and of all that it has started.
+        """Waits until the launcher and all its child processes have ended.
+
+        Args:
+            seconds: Timeout.
 
         Returns:
-            The exit status, or minus the signal that ended the launcher.
+            The exit status of the launcher; -N if it was killed by signal N.
         """
         limit = time.monotonic() + seconds
         try:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"did not end:\n{self.output()}") from None
+            raise AssertionError(f"timed out:\n{self.output()}") from None
         while left := self._processes():
-            told = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
-            assert time.monotonic() < limit, f"left: {told}\n{self.output()}"
+            commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
+            assert time.monotonic() < limit, f"left: {commands}\n{self.output()}"
             time.sleep(0.05)
         return status
 
     def _processes(self) -> dict[int, dict[str, str]]:
-        """Returns the environment of each living process of the job."""
+        """Returns the environments of the running processes of the job, by pid."""
         found = {}
         for entry in Path("/proc").iterdir():
             try:

@@ -1,4 +1,4 @@
-"""Starts processes for the tests: with a timeout, and their output when they fail."""
+"""Runs commands in tests, with a timeout; failures include the output."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from absl import flags
-
 ROOT = Path(__file__).parents[1]
 _BIN = Path(sys.executable).parent
 
-# The launchers, up to the number of ranks.
+# Launcher commands, without the number of ranks.
 PLAIN = ()
 MPIRUN = ("mpirun", "--tag-output", "-np")
 HOROVODRUN = ("horovodrun", "-np")
@@ -22,14 +20,8 @@ HOROVODRUN_GLOO = ("horovodrun", "--gloo", "-np")
 TRAIN = (sys.executable, "-m", "distmnist.train")
 
 
-def reset_flags() -> None:
-    """Gives all flags their defaults: absl keeps them as long as the process."""
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-
-
 def environment() -> dict[str, str]:
-    """Returns what a shell has in which .venv is active, and nothing of MPI's."""
+    """Returns the environment of a shell with .venv active, without MPI variables."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -50,20 +42,21 @@ def run(
     timeout: float = 120,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command, and checks its exit status.
+    """Runs a command and checks its exit status.
 
     Args:
-        command: what to run.
-        status: the exit status that it must have.
-        cwd: its working directory.
-        timeout: seconds after which it, and all that it started, is killed.
-        env: variables beside those of `environment`.
+        command: Command to run.
+        status: Expected exit status.
+        cwd: Working directory.
+        timeout: Seconds after which the command and its child processes are killed.
+        env: Variables in addition to those of `environment`.
 
     Returns:
-        What it printed.
+        The completed process, with standard output and standard error.
 
     Raises:
-        AssertionError: another exit status, or no end in time; with its output.
+        AssertionError: The exit status differs, or the command timed out; with its
+            output.
     """
     words = [str(word) for word in command]
     process = subprocess.Popen(
@@ -76,7 +69,7 @@ def run(
         text=True,
         start_new_session=True,
     )
-    ended = "did not end"
+    ended = "timed out"
     try:
         stdout, stderr = process.communicate(timeout=timeout)
         ended = f"ended with {process.returncode}"
@@ -90,7 +83,7 @@ def run(
 
 
 def messages(stderr: str) -> list[str]:
-    """Returns the lines that distmnist itself wrote, without the launchers' tags."""
+    """Returns the messages of distmnist itself, without the launchers' prefixes."""
     return [
         line[line.index("distmnist: ") :]
         for line in stderr.splitlines()

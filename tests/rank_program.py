@@ -1,6 +1,6 @@
-"""What the tests of the invariants run on every rank.
+"""The program that the tests of the invariants run on every rank.
 
-usage: rank_program.py DIRECTORY.  For each network, rank 0 writes what it saw to
+usage: rank_program.py DIRECTORY.  For each network, rank 0 writes observations to
 DIRECTORY/<network>.json, and trained variables to DIRECTORY/<network>.npz.
 """
 
@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from distmnist.distributed import cluster, process
+from distmnist.distributed import devices
+from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.connect import connect
 
 GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -25,50 +27,51 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Trains each network twice, and notes what each rank saw."""
-    workers = cluster.connect()
-    process.import_tensorflow()
+    """Trains each network twice, and records what each rank observed."""
+    cluster = connect()
+    devices.import_tensorflow()
     directory = Path(sys.argv[1])
-    # With a relative --log_dir and a working directory of its own, whatever a
-    # rank writes stays apart.
-    own = directory / f"rank{workers.rank}"
+    # With a relative --log_dir and its own working directory, whatever a rank writes
+    # stays apart.
+    own = directory / f"rank{cluster.rank}"
     for network, flags in NETWORKS.items():
         (own / network).mkdir(parents=True)
         os.chdir(own / network)
-        seen, arrays = train(workers, {"model": network, **flags})
-        if workers.rank == 0:
+        observed, arrays = train(cluster, {"model": network, **flags})
+        if cluster.rank == 0:
             np.savez(directory / f"{network}.npz", *arrays)
-            (directory / f"{network}.json").write_text(json.dumps(seen))
-    workers.allgather(None)
+            (directory / f"{network}.json").write_text(json.dumps(observed))
+    cluster.allgather(None)
 
 
 def train(
-    workers: cluster.Cluster, flags: dict[str, Any]
+    cluster: Cluster, flags: dict[str, Any]
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Trains a network twice, and returns what each rank saw, and its variables."""
+    """Trains a network twice; returns what each rank observed, and its variables."""
     from distmnist.core.config import Config
     from distmnist.metrics.evaluator import Evaluator
-    from distmnist.metrics.types import Writer
 
-    seen: dict[str, Any] = {}
+    observed: dict[str, Any] = {}
     flags = {**flags, "eval_every": 0, "checkpoint_every": 0}
 
     digits = Config(
         **flags,
         dataset="digits",
-        batch_size=GLOBAL_BATCH // workers.size,
+        batch_size=GLOBAL_BATCH // cluster.size,
         lr_scaling="none",
         log_every=1,
         log_dir="digits",
     )
-    trainer = watched(digits, workers)
-    evaluator = Evaluator(trainer._splits, trainer.network, workers, Writer())
-    seen["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
-    # Ranks other than 0 begin elsewhere: the broadcast must mend that.
+    trainer = watched(digits, cluster)
+    evaluator = Evaluator(
+        trainer._splits, trainer.network, cluster, trainer._dataset.spec
+    )
+    observed["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
+    # Ranks other than 0 start with other values, which the broadcast must replace.
     for variable in trainer.variables.values():
-        variable.assign_add(variable * 0 + workers.rank)
+        variable.assign_add(variable * 0 + cluster.rank)
     trainer.run()
-    seen["hashes"] = workers.allgather(trainer.hashes)
+    observed["hashes"] = cluster.allgather(trainer.hashes)
     arrays = [variable.numpy() for variable in trainer.variables.values()]
 
     # 997 or 97 examples and batches of 7: nothing divides.
@@ -79,44 +82,36 @@ def train(
         num_epochs=2,
         log_dir="epochs",
     )
-    trainer = watched(epochs, workers)
+    trainer = watched(epochs, cluster)
     trainer.run()
-    seen["examples"] = workers.allgather(trainer.examples)
+    observed["examples"] = cluster.allgather(trainer.examples)
 
-    seen["files"] = workers.allgather(
+    observed["files"] = cluster.allgather(
         [str(path) for path in Path().rglob("*") if path.is_file()]
     )
-    return seen, arrays
+    return observed, arrays
 
 
-def watched(config: Any, workers: cluster.Cluster) -> Any:
-    """Returns a trainer that notes its parameters and examples."""
-    from distmnist import trainer
-    from distmnist.data import loading, sampler
+def watched(config: Any, cluster: Cluster) -> Any:
+    """Returns a trainer that records its parameters and examples."""
+    from distmnist.data import loading
+    from distmnist.data.pipeline import Block
+    from distmnist.trainer import Trainer
 
-    class Watched(trainer.Trainer):
+    class Watched(Trainer):
         def __init__(self) -> None:
-            dataset = loading.load(config, workers)
             self.hashes: list[str] = []
             self.examples: list[list[int]] = []  # of each step
-            super().__init__(config, workers, dataset)
+            super().__init__(config, cluster, loading.load(config, cluster))
 
-        def train_to(self, step: int) -> Any:
-            progress = super().train_to(step)
+        def train_block(self, block: Block) -> Any:
+            self.examples.extend(block.indices.tolist())
+            progress = super().train_block(block)
             values = b"".join(v.numpy().tobytes() for v in self.variables.values())
             self.hashes.append(hashlib.sha256(values).hexdigest())
             return progress
 
-    watching = Watched()
-    original = sampler.batches
-
-    def batches(*args: Any) -> np.ndarray:
-        indices = original(*args)
-        watching.examples.extend(indices.tolist())
-        return indices
-
-    trainer.sampling.batches = batches
-    return watching
+    return Watched()
 
 
 if __name__ == "__main__":

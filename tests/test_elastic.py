@@ -1,4 +1,4 @@
-"""An elastic job loses ranks and gains some, and still takes every example once."""
+"""An elastic job loses and gains ranks, and still takes every example once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.launching import ROOT, messages, run
 pytestmark = pytest.mark.ranks
 
 
-def notes(directory: Path) -> list[dict[str, Any]]:
-    """Returns what all ranks have noted, by time."""
+def records(directory: Path) -> list[dict[str, Any]]:
+    """Returns the records of all ranks, by time."""
     lines = [
         json.loads(line)
         for path in directory.glob("*.jsonl")
@@ -30,7 +30,7 @@ def notes(directory: Path) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda line: float(line["time"]))
 
 
-def places(directory: Path) -> dict[int, tuple[int, int]]:
+def placements(directory: Path) -> dict[int, tuple[int, int]]:
     """Returns rank and size, by process, of each rank's newest attempt."""
     found = {}
     for path in directory.glob("*.jsonl"):
@@ -42,18 +42,18 @@ def places(directory: Path) -> dict[int, tuple[int, int]]:
 
 
 @pytest.mark.timeout(400)
-def test_ranks_come_and_go(tmp_path: Path, mnist_dir: Path) -> None:
+def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
     epochs, examples = 12, 55000
     hosts = tmp_path / "hosts.txt"
-    noted = tmp_path / "notes"
-    noted.mkdir()
+    recorded = tmp_path / "records"
+    recorded.mkdir()
     # Three names of this machine stand for three hosts.
     hosts.write_text("localhost:2\n127.0.0.1:1\n")
     command = (
         *("horovodrun", "-np", 3, "--min-np", 1, "--max-np", 3),
         *("--host-discovery-script", ROOT / "launch/discover_hosts.sh"),
         *("--network-interface", "lo"),
-        *(sys.executable, ROOT / "tests/elastic_program.py", noted),
+        *(sys.executable, ROOT / "tests/elastic_program.py", recorded),
         *("--dataset=mnist", f"--input_data_dir={mnist_dir}", "--batch_size=20"),
         *(f"--num_epochs={epochs}", "--commit_steps=50", "--checkpoint_every=200"),
         *("--eval_every=0", "--learning_rate=0.03"),
@@ -61,17 +61,19 @@ def test_ranks_come_and_go(tmp_path: Path, mnist_dir: Path) -> None:
     )
 
     def consumed() -> int:
-        return max((n["position"] for n in notes(noted) if "position" in n), default=0)
+        return max(
+            (n["position"] for n in records(recorded) if "position" in n), default=0
+        )
 
     def all_have(size: int, at_least: int = 1) -> bool:
-        """Tells whether a number of ranks has joined, and taken some steps."""
-        alive = places(noted)
+        """Returns whether a number of ranks has joined and taken some steps."""
+        alive = placements(recorded)
         joined = [place for place in alive.values() if place[1] == size]
         return len(joined) == size == len(alive) and consumed() >= at_least
 
     def kill(of: str, rank: int | None) -> None:
-        """Kills a rank of a host, or any; whatever its launcher wrapped it in too."""
-        for pid, (now, _) in places(noted).items():
+        """Kills the rank of a host, or of an index."""
+        for pid, (now, _) in placements(recorded).items():
             environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             if f"HOROVOD_HOSTNAME={of}".encode() in environment or now == rank:
                 os.kill(pid, signal.SIGKILL)
@@ -93,17 +95,17 @@ def test_ranks_come_and_go(tmp_path: Path, mnist_dir: Path) -> None:
         assert job.end(180) == 0, job.output()
         output = job.output()
 
-    # Position after position of the stream: what came after a commit is replaced.
+    # The stream by position: what followed a commit is replaced.
     stream: dict[int, int] = {}
     attempts = [0]
-    for note in notes(noted):
-        if "attempt" in note:
-            if note["attempt"] != attempts[-1]:
-                attempts.append(note["attempt"])
-            stream = {p: e for p, e in stream.items() if p < note["attempt"]}
+    for record in records(recorded):
+        if "attempt" in record:
+            if record["attempt"] != attempts[-1]:
+                attempts.append(record["attempt"])
+            stream = {p: e for p, e in stream.items() if p < record["attempt"]}
         else:
-            for offset, example in enumerate(note["examples"]):
-                position = note["position"] + offset
+            for offset, example in enumerate(record["examples"]):
+                position = record["position"] + offset
                 assert position not in stream, f"position {position} came twice"
                 stream[position] = example
     assert len(attempts) >= 4, attempts
@@ -112,18 +114,18 @@ def test_ranks_come_and_go(tmp_path: Path, mnist_dir: Path) -> None:
         taken = [stream[epoch * examples + i] for i in range(examples)]
         assert Counter(taken) == Counter(range(examples)), f"epoch {epoch}"
 
-    # At most --commit_steps steps are taken again.
+    # At most --commit_steps steps are replayed.
     furthest = 0
-    for note in notes(noted):
-        if "attempt" in note:
-            assert furthest - note["attempt"] <= (50 + 1) * 3 * 20
-            furthest = max(furthest, note["attempt"])
+    for record in records(recorded):
+        if "attempt" in record:
+            assert furthest - record["attempt"] <= (50 + 1) * 3 * 20
+            furthest = max(furthest, record["attempt"])
         else:
-            furthest = max(furthest, note["position"])
+            furthest = max(furthest, record["position"])
 
     lines = [json.loads(x) for x in (tmp_path / "logs/metrics.jsonl").open()]
     steps = [line["step"] for line in lines if line["kind"] == "train"]
-    assert steps == sorted(set(steps)), "a step is told twice"
+    assert steps == sorted(set(steps)), "a step is logged twice"
     assert {line["size"] for line in lines} >= {2, 3}
     (precision,) = (x["precision"] for x in lines if x.get("split") == "test")
     undisturbed = tmp_path / "undisturbed"
@@ -138,7 +140,7 @@ def test_ranks_come_and_go(tmp_path: Path, mnist_dir: Path) -> None:
     assert abs(precision - last["precision"]) <= 0.005, output
 
 
-def test_needs_an_elastic_launcher(tmp_path: Path) -> None:
+def test_requires_an_elastic_launcher(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "distmnist.train", "--elastic", "--dataset=digits")
-    (told,) = messages(run(command, 2, cwd=tmp_path).stderr)
-    assert "--elastic: needs horovodrun with" in told
+    (message,) = messages(run(command, 2, cwd=tmp_path).stderr)
+    assert "--elastic: requires horovodrun with" in message

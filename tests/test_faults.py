@@ -1,8 +1,8 @@
-"""Signals and kills, on real ranks: the job ends, and continues as if nothing was.
+"""Fault tolerance on real ranks: the job ends, and resumes without a trace.
 
-Each cell of the matrix disturbs the same run, resumed again and again; at the end it
-must have the parameters and metrics of one that was never disturbed.  `-m "not slow"`
-leaves out most cells: `launch/test.sh -m slow` runs them.
+Each cell of the matrix interrupts the same run, which is resumed again and again; at
+the end it must have the parameters and metrics of an uninterrupted run.  `-m "not
+slow"` leaves out most cells: `launch/test.sh -m slow` runs them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from distmnist.checkpoint import manager
+from distmnist.checkpoint import format
+from distmnist.core.run_directory import RunDirectory
 from tests.jobs import Job
 from tests.launching import (
     HOROVODRUN,
@@ -32,7 +33,7 @@ from tests.launching import (
     run,
 )
 
-# Long enough to be disturbed at any time, yet ended in seconds by the last resume.
+# Long enough to be interrupted at any time, yet ended in seconds by the last resume.
 FLAGS = ("--dataset=digits", "--log_every=50", "--eval_every=1000")
 ENDLESS = (*FLAGS, "--max_steps=1000000", "--checkpoint_every=1000")
 
@@ -51,8 +52,8 @@ pytestmark = pytest.mark.ranks
 def expected_status(launcher: str, target: str, name: str) -> int:
     """Returns the status that the launcher's caller sees.
 
-    It is the launcher's own where that decides: `mpirun` makes 1 of every signal to
-    itself, `horovodrun` over Gloo of every failure; over MPI, `horovodrun` is a shell,
+    Some launchers replace that of the ranks: `mpirun` exits with 1 on every signal to
+    itself, `horovodrun` over Gloo on every failure; over MPI, `horovodrun` is a shell,
     which a signal ends at once, before its ranks.
     """
     asked = {"TERM": 143, "INT": 130, "KILL": 137}[name]
@@ -69,23 +70,23 @@ def expected_status(launcher: str, target: str, name: str) -> int:
 
 
 class Run:
-    """A run that is disturbed, and the files that it leaves."""
+    """A run that is interrupted, and its files."""
 
     def __init__(self, directory: Path):
-        """Its files go to `logs` in a directory."""
+        """Writes to `logs` in a directory."""
         self.directory = directory
         self.logs = directory / "logs"
 
-    def start(self, launcher: str) -> Job:
-        """Starts or resumes it, and waits until it takes steps."""
-        before = self.told()
+    def start(self, launcher: str, env: dict[str, str] | None = None) -> Job:
+        """Starts or resumes it, and waits until it logs a step."""
+        before = self.logged()
         command = (*LAUNCHERS[launcher], *TRAIN, *ENDLESS, f"--log_dir={self.logs}")
-        job = Job(command, self.directory)
-        job.wait_for(lambda: self.told() > before)
+        job = Job(command, self.directory, env)
+        job.wait_for(lambda: self.logged() > before)
         return job
 
-    def told(self) -> int:
-        """Returns the last step that it has told of."""
+    def logged(self) -> int:
+        """Returns the last step in its metrics."""
         try:
             lines = (self.logs / "metrics.jsonl").read_text().splitlines()
         except OSError:
@@ -95,12 +96,12 @@ class Run:
         return int(max(steps, default=0))
 
     def saved(self) -> int:
-        """Returns the step of its newest checkpoint, which must be whole."""
-        path = manager.latest(str(self.logs)) if self.logs.exists() else None
+        """Returns the step of its newest checkpoint, which must be complete."""
+        path = format.latest(RunDirectory(self.logs)) if self.logs.exists() else None
         return int(path.rpartition("-")[2]) if path else 0
 
-    def disturb(self, launcher: str, target: str, name: str, delay: float = 0) -> Job:
-        """Starts or resumes it, sends a signal, and waits for the end of all.
+    def interrupt(self, launcher: str, target: str, name: str, delay: float = 0) -> Job:
+        """Starts or resumes it, sends a signal, and waits for all processes to end.
 
         Args:
             launcher: of LAUNCHERS.
@@ -121,19 +122,19 @@ class Run:
             else:
                 os.kill(job.pid, SIGNALS[name])
             status = job.end(60)
-            told = f"{launcher}, SIG{name} to {target}:\n{job.output()}"
-            assert status == expected_status(launcher, target, name), told
-            # Longer than it takes here, shorter than Kubernetes' 30.
-            assert time.monotonic() - begin < 20, told
-            assert self.saved() >= before, told
+            context = f"{launcher}, SIG{name} to {target}:\n{job.output()}"
+            assert status == expected_status(launcher, target, name), context
+            # Well below the 30 seconds that Kubernetes grants.
+            assert time.monotonic() - begin < 20, context
+            assert self.saved() >= before, context
             if name != "KILL":
-                assert self.saved() > before, told
-                assert "with a checkpoint" in job.output(), told
-            assert "Traceback" not in job.output() or launcher == "gloo", told
+                assert self.saved() > before, context
+                assert "with a checkpoint" in job.output(), context
+            assert "Traceback" not in job.output() or launcher == "gloo", context
             return job
 
     def finish(self, steps: int) -> None:
-        """Resumes it up to a last step, on 2 ranks, or one if there was never one."""
+        """Resumes it, or starts it, up to a last step, on 2 ranks."""
         command = (*MPIRUN, 2, *TRAIN, *FLAGS, f"--max_steps={steps}")
         run((*command, f"--log_dir={self.logs}"), cwd=self.directory)
 
@@ -147,7 +148,7 @@ def parameters(logs: Path, step: int) -> str:
 
 
 def metrics(logs: Path) -> list[dict[str, Any]]:
-    """Returns what was told, without what depends on the clock."""
+    """Returns the lines of metrics.jsonl without the fields that depend on time."""
     lines = [json.loads(line) for line in (logs / "metrics.jsonl").open()]
     return [
         {
@@ -160,7 +161,7 @@ def metrics(logs: Path) -> list[dict[str, Any]]:
 
 
 def events(logs: Path) -> list[tuple[int, str]]:
-    """Returns step and tag of every scalar that TensorBoard shows."""
+    """Returns step and tag of every loss that TensorBoard shows."""
     found = []
     for path in sorted(logs.rglob("events.out.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(path)):
@@ -170,21 +171,21 @@ def events(logs: Path) -> list[tuple[int, str]]:
     return found
 
 
-def check_against_undisturbed(disturbed: Run, directory: Path) -> None:
-    """Checks that a run ends as one that was never disturbed does."""
-    steps = (max(disturbed.told(), disturbed.saved()) // 50 + 3) * 50
-    disturbed.finish(steps)
-    undisturbed = Run(directory)
+def check_against_uninterrupted(interrupted: Run, directory: Path) -> None:
+    """Checks that a run ends with the results of one that was never interrupted."""
+    steps = (max(interrupted.logged(), interrupted.saved()) // 50 + 3) * 50
+    interrupted.finish(steps)
+    uninterrupted = Run(directory)
     directory.mkdir()
-    undisturbed.finish(steps)
-    assert parameters(disturbed.logs, steps) == parameters(undisturbed.logs, steps)
-    mine, theirs = metrics(disturbed.logs), metrics(undisturbed.logs)
-    # Each run evaluates at its end, and a stop may have been one.
+    uninterrupted.finish(steps)
+    assert parameters(interrupted.logs, steps) == parameters(uninterrupted.logs, steps)
+    mine, theirs = metrics(interrupted.logs), metrics(uninterrupted.logs)
+    # Each run evaluates at its end, where the other may have been stopped.
     assert [line for line in mine if line["kind"] == "train"] == [
         line for line in theirs if line["kind"] == "train"
     ]
-    assert sorted(events(disturbed.logs)) == sorted(events(undisturbed.logs))
-    assert len(set(events(disturbed.logs))) == steps // 50
+    assert sorted(events(interrupted.logs)) == sorted(events(uninterrupted.logs))
+    assert len(set(events(interrupted.logs))) == steps // 50
 
 
 CELLS = [
@@ -205,44 +206,44 @@ SHORT = [
 ]
 
 
-def disturb_all(cells: Iterable[tuple[str, str, str]], directory: Path) -> None:
-    disturbed = Run(directory)
+def interrupt_all(cells: Iterable[tuple[str, str, str]], directory: Path) -> None:
+    interrupted = Run(directory)
     for cell in cells:
-        disturbed.disturb(*cell)
-    check_against_undisturbed(disturbed, directory / "undisturbed")
+        interrupted.interrupt(*cell)
+    check_against_uninterrupted(interrupted, directory / "uninterrupted")
 
 
 @pytest.mark.timeout(400)
-def test_ends_and_continues(tmp_path: Path) -> None:
-    disturb_all(SHORT, tmp_path)
+def test_signals_end_the_job_and_it_resumes(tmp_path: Path) -> None:
+    interrupt_all(SHORT, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ends_and_continues_whatever_is_sent_to_whom(tmp_path: Path) -> None:
-    disturb_all(CELLS, tmp_path)
+def test_every_signal_to_every_process_ends_the_job_and_resumes(tmp_path: Path) -> None:
+    interrupt_all(CELLS, tmp_path)
 
 
-# --- One process: what needs no ranks.
+# --- Cases beyond the matrix.
 
 ALONE = (*TRAIN, *ENDLESS)
 
 
 @pytest.mark.timeout(200)
-def test_one_process_ends_and_continues(tmp_path: Path) -> None:
-    disturbed = Run(tmp_path)
+def test_signals_end_one_process_and_it_resumes(tmp_path: Path) -> None:
+    interrupted = Run(tmp_path)
     for name in SIGNALS:
-        disturbed.disturb("plain", "launcher", name)
-    steps = disturbed.saved() + 100
+        interrupted.interrupt("plain", "launcher", name)
+    steps = interrupted.saved() + 100
     flags = (*TRAIN, *FLAGS, f"--max_steps={steps}")
-    run((*flags, f"--log_dir={disturbed.logs}"), cwd=tmp_path)
-    run((*flags, f"--log_dir={tmp_path / 'undisturbed'}"), cwd=tmp_path)
-    mine, theirs = disturbed.logs, tmp_path / "undisturbed"
+    run((*flags, f"--log_dir={interrupted.logs}"), cwd=tmp_path)
+    run((*flags, f"--log_dir={tmp_path / 'uninterrupted'}"), cwd=tmp_path)
+    mine, theirs = interrupted.logs, tmp_path / "uninterrupted"
     assert parameters(mine, steps) == parameters(theirs, steps)
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    # A rank whose peer is frozen can't agree on anything.
+    # A rank whose peer is frozen cannot complete a vote.
     with Run(tmp_path).start("mpirun") as job:
         os.kill(job.ranks()[1], signal.SIGSTOP)
         os.kill(job.ranks()[0], signal.SIGTERM)
@@ -252,7 +253,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert job.end(20) == 143
 
 
-def test_the_grace_has_an_end(tmp_path: Path) -> None:
+def test_the_grace_period_ends(tmp_path: Path) -> None:
     command = (*MPIRUN, 2, *ALONE, "--grace_seconds=2", f"--log_dir={tmp_path}")
     with Job(command, tmp_path) as job:
         job.wait_for(lambda: "Step 50:" in job.output())
@@ -269,72 +270,79 @@ def test_a_frozen_rank_is_named_and_ends_the_job(tmp_path: Path) -> None:
         job.wait_for(lambda: "Step 50:" in job.output())
         os.kill(job.ranks()[1], signal.SIGSTOP)
         assert job.end(60) == 1
-        told = messages(job.output())
-    assert any("no answer from rank 1" in line for line in told), told
-    assert "(--stall_seconds): ending" in told[-1]
+        printed = messages(job.output())
+    assert any("no answer from rank 1" in line for line in printed), printed
+    assert "(--stall_seconds): aborting" in printed[-1]
 
 
 def test_a_killed_rank_is_named(tmp_path: Path) -> None:
-    with Run(tmp_path).start("local.sh") as job:
+    # launch/openmpi-mca-params.conf hides its number, but not that it was killed.
+    named = {"OMPI_MCA_orte_execute_quiet": "0"}
+    with Run(tmp_path).start("local.sh", named) as job:
         os.kill(job.ranks()[1], signal.SIGKILL)
         assert job.end(20) == 137
         assert "process rank 1" in job.output()
         assert "signal 9" in job.output()
+    quiet = {"OMPI_MCA_orte_execute_quiet": "1"}
+    with Run(tmp_path).start("local.sh", quiet) as job:
+        os.kill(job.ranks()[1], signal.SIGKILL)
+        assert job.end(20) == 137
+        assert "was killed (signal 9)" in job.output()
 
 
-def test_a_loss_that_is_not_finite_ends(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     flags = ("--learning_rate=1e12", "--checkpoint_every=1", "--log_every=1")
     done = run((*ALONE, *flags, f"--log_dir={tmp_path}"), 1, cwd=tmp_path)
-    (told,) = messages(done.stderr)
-    assert "at step" in told
-    path = manager.latest(str(tmp_path))
+    (message,) = messages(done.stderr)
+    assert "at step" in message
+    path = format.latest(RunDirectory(tmp_path))
     if path:  # the one before the failure
         reader = tf.train.load_checkpoint(path)
         weights = reader.get_tensor("hidden1/weights")
         assert tf.reduce_all(tf.math.is_finite(weights))
 
 
-def test_two_jobs_in_one_directory(tmp_path: Path) -> None:
+def test_a_second_job_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text('{"host": "gone", "pid": 1}')  # of a dead job
     command = (*ALONE, f"--log_dir={tmp_path}")
     with Job(command, tmp_path) as job:
         job.wait_for(lambda: "Step 50:" in job.output())
-        (told,) = messages(run(command, 2, cwd=tmp_path).stderr)
-        assert f"in use by process {job.pid} on " in told
+        (message,) = messages(run(command, 2, cwd=tmp_path).stderr)
+        assert f"in use by process {job.pid} on " in message
 
 
 @pytest.mark.parametrize("small_disk", ["3m"], indirect=True)
 @pytest.mark.parametrize(
     "filled_by", ["--checkpoint_every=0 --log_every=1", "--checkpoint_every=1"]
 )
-def test_a_disk_that_fills_in_mid_run(small_disk: Path, filled_by: str) -> None:
+def test_a_disk_that_fills_up_during_the_run(small_disk: Path, filled_by: str) -> None:
     logs = small_disk / "logs"
     flags = ("--keep_checkpoints=100", "--eval_every=0", f"--log_dir={logs}")
     command = (*TRAIN, "--dataset=digits", "--log_every=100", *flags)
     run((*command, "--max_steps=100"), cwd=small_disk.parent)
     endless = (*command, "--max_steps=1000000", *filled_by.split())
     done = run(endless, 1, cwd=small_disk.parent, timeout=100)
-    (told,) = messages(done.stderr)
-    assert "No space left" in told
-    assert manager.latest(str(logs))  # and it is whole
+    (message,) = messages(done.stderr)
+    assert "No space left" in message
+    assert format.latest(RunDirectory(logs))  # and it is complete
     assert not list(logs.glob(".model*"))
 
 
-def test_a_directory_made_read_only_in_mid_run(tmp_path: Path) -> None:
+def test_a_directory_that_becomes_read_only_during_the_run(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
-    # Root may write anywhere, unless it gives that up.
+    # Root may write anywhere, unless it drops that capability.
     prefix = ("setpriv", "--bounding-set", "-dac_override", "--")
     if os.geteuid() == 0 and not shutil.which("setpriv"):
-        pytest.skip("setpriv (of util-linux) is not here")
+        pytest.skip("setpriv (of util-linux) is not installed")
     command = (*(prefix if os.geteuid() == 0 else ()), *ALONE, f"--log_dir={logs}")
     with Job(command, tmp_path) as job:
         job.wait_for(lambda: "Step 1000:" in job.output())
-        job.wait_for(lambda: manager.latest(str(logs)))
+        job.wait_for(lambda: format.latest(RunDirectory(logs)))
         logs.chmod(0o555)
         try:
             assert job.end(60) == 1
-            (told,) = messages(job.output())
+            (message,) = messages(job.output())
         finally:
             logs.chmod(0o755)
-    assert "can't be written" in told and "Permission denied" in told
-    assert manager.latest(str(logs))
+    assert "cannot be written" in message and "Permission denied" in message
+    assert format.latest(RunDirectory(logs))

@@ -28,15 +28,15 @@ pytestmark = pytest.mark.ranks
 
 
 class Launched:
-    """What a launch of the program showed of one network."""
+    """The observations of one launch, for one network."""
 
     def __init__(self, directory: Path, network: str):
-        """Reads what rank 0 has left in the directory."""
-        self.seen: dict[str, Any] = json.loads(
+        """Reads what rank 0 wrote to the directory."""
+        self.observed: dict[str, Any] = json.loads(
             (directory / f"{network}.json").read_text()
         )
         self.flags = NETWORKS[network]
-        self.size = len(self.seen["files"])
+        self.size = len(self.observed["files"])
         with np.load(directory / f"{network}.npz") as arrays:
             self.variables = [arrays[name] for name in arrays.files]
 
@@ -82,9 +82,9 @@ def test_n_workers_are_one_worker(one: Launched, many: Launched) -> None:
 
 
 def test_every_example_once_an_epoch(one: Launched, many: Launched) -> None:
-    # Steps of all ranks, put together again as one stream of examples.
+    # The steps of all ranks, joined to one stream of examples.
     for launched in (one, many):
-        ranks = launched.seen["examples"]
+        ranks = launched.observed["examples"]
         stream = [
             example for step in zip(*ranks) for batch in step for example in batch
         ]
@@ -96,13 +96,13 @@ def test_every_example_once_an_epoch(one: Launched, many: Launched) -> None:
 
 
 def test_parameters_are_bit_identical_on_all_ranks(many: Launched) -> None:
-    first, *others = many.seen["hashes"]
+    first, *others = many.observed["hashes"]
     assert len(set(first)) == many.flags["max_steps"]  # a step changes them
     assert others == [first] * (many.size - 1)
 
 
 def test_rank_0_alone_writes_and_prints(launched_many: Path, many: Launched) -> None:
-    first, *others = many.seen["files"]
+    first, *others = many.observed["files"]
     assert others == [[]] * (many.size - 1)
     assert {Path(path).name for path in first} >= {
         "metrics.jsonl",
@@ -114,8 +114,8 @@ def test_rank_0_alone_writes_and_prints(launched_many: Path, many: Launched) -> 
     stdout, stderr = (
         (launched_many / name).read_text() for name in ("stdout", "stderr")
     )
-    said = {line[: line.index(">") + 1] for line in stdout.splitlines() if line}
-    assert said <= {"[1,0]<stdout>", "[0]<stdout>"}
+    tags = {line[: line.index(">") + 1] for line in stdout.splitlines() if line}
+    assert tags <= {"[1,0]<stdout>", "[0]<stdout>"}
     assert f"Step {many.flags['max_steps']}: loss" in stdout
     for rank in range(1, many.size):
         assert f"[1,{rank}]<std" not in stdout + stderr
@@ -123,5 +123,5 @@ def test_rank_0_alone_writes_and_prints(launched_many: Path, many: Launched) -> 
 
 
 def test_counts_are_exact(one: Launched, many: Launched) -> None:
-    assert many.seen["counts"] == one.seen["counts"]
-    assert 0 < many.seen["counts"]["train"] < 1297
+    assert many.observed["counts"] == one.observed["counts"]
+    assert 0 < many.observed["counts"]["train"] < 1297

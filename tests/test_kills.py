@@ -12,5 +12,5 @@ from tests.kills import kill_again_and_again
 @pytest.mark.ranks
 @pytest.mark.timeout(300)
 def test_survives_kills_at_random_moments(tmp_path: Path) -> None:
-    told = kill_again_and_again(kills=4, seed=3, directory=tmp_path)
-    assert told["kills"] == 4
+    counts = kill_again_and_again(kills=4, seed=3, directory=tmp_path)
+    assert counts["kills"] == 4

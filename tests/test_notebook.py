@@ -1,4 +1,4 @@
-"""The library from Python: lazily, and in the notebook of the examples."""
+"""The library from Python: lazy imports, `fit`, and the example notebook."""
 
 from __future__ import annotations
 
@@ -13,9 +13,23 @@ import distmnist
 from tests.launching import ROOT, environment, run
 
 
-def test_importing_the_package_loads_no_tensorflow() -> None:
-    program = "import distmnist, sys; assert not 'tensorflow' in sys.modules"
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    program = (
+        "import distmnist, sys\n"
+        "heavy = {'tensorflow', 'numpy', 'absl', 'horovod', 'mpi4py'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "distmnist.Config(), distmnist.Dataset, distmnist.fit\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
     run((sys.executable, "-c", program))
+
+
+def test_public_names_are_available() -> None:
+    assert set(distmnist.__all__) <= set(dir(distmnist))
+    for name in distmnist.__all__:
+        assert getattr(distmnist, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Networks'"):
+        _ = distmnist.Networks
 
 
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +51,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_fits_twice_in_a_process(tmp_path: Path) -> None:
-    for model in ("mlp", "cnn"):  # which want different numbers of threads
+    for model in ("mlp", "cnn"):  # which use different numbers of threads
         config = distmnist.Config(
             dataset="digits", max_steps=2, model=model, log_dir=str(tmp_path / model)
         )
@@ -45,6 +59,6 @@ def test_fits_twice_in_a_process(tmp_path: Path) -> None:
         assert fitted.step == 2
         assert fitted.loss > 0
         assert fitted.precision.keys() == {"train", "validation", "test"}
-        answers = fitted.model(fitted.dataset.test.images)
-        right = answers["class"].numpy() == fitted.dataset.test.labels
-        assert right.mean() == fitted.precision["test"]
+        answers = fitted.model(fitted.dataset.test.features)
+        correct = answers["class"].numpy() == fitted.dataset.test.targets
+        assert correct.mean() == fitted.precision["test"]

@@ -1,4 +1,4 @@
-"""The program, as its users start it: alone, under launchers, and wrongly."""
+"""distmnist.train: one process, several ranks under each launcher, wrong input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 
 from distmnist import train
-from distmnist.distributed import cluster
-from tests import launching
+from distmnist.core.errors import InputError
+from distmnist.distributed.connect import connect
 from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, TRAIN, messages, run
 
 QUICK = ("--dataset=digits", "--max_steps=20", "--batch_size=20", "--log_every=10")
@@ -33,7 +33,6 @@ def main(
         Its exit status, its standard output, and its messages.
     """
     status: object = 0
-    launching.reset_flags()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["train", *map(str, flags)])
         try:
@@ -122,19 +121,19 @@ def test_learns_the_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("--dataset=digits", "--log_dir=FILE"),
     ],
 )
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
 ) -> None:
     (tmp_path / "FILE").write_text("")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        status, out, told = main(capsys, *flags)
-    assert (status, out, len(told)) == (2, "", 1)
+        status, out, reported = main(capsys, *flags)
+    assert (status, out, len(reported)) == (2, "", 1)
     assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "foreign", "label", "counts"])
-def test_bad_data_are_told_in_one_line(
+def test_bad_data_are_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     data = write_data(tmp_path / "data")
@@ -150,20 +149,20 @@ def test_bad_data_are_told_in_one_line(
     elif damage == "counts":
         write_idx(labels, np.full(239, 1), 2049)
     flags = (f"--input_data_dir={data}", f"--log_dir={tmp_path / 'logs'}")
-    status, out, told = main(capsys, *flags)
-    assert (status, out, len(told)) == (2, "", 1)
-    assert "train-labels-idx1-ubyte.gz" in told[0]
+    status, out, reported = main(capsys, *flags)
+    assert (status, out, len(reported)) == (2, "", 1)
+    assert "train-labels-idx1-ubyte.gz" in reported[0]
     assert not (tmp_path / "logs").exists()
 
 
-def test_another_network_is_told_in_one_line(
+def test_another_network_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = (*QUICK, f"--log_dir={tmp_path}")
     main(capsys, *flags, "--hidden1=16")
-    status, _, told = main(capsys, *flags, "--hidden1=8")
+    status, _, reported = main(capsys, *flags, "--hidden1=8")
     assert status == 2
-    assert "--hidden1 is 16 there, 8 here" in told[0]
+    assert "--hidden1 is 16 there, 8 here" in reported[0]
 
 
 def test_a_bug_shows_its_traceback(
@@ -174,9 +173,8 @@ def test_a_bug_shows_its_traceback(
     def bug(*args: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("distmnist.trainer.train", bug)
+    monkeypatch.setattr("distmnist.trainer.Trainer", bug)
     monkeypatch.setattr(sys, "argv", ["train", *QUICK])
-    launching.reset_flags()
     with pytest.raises(SystemExit) as end:
         train.main()
     assert end.value.code == 1
@@ -188,11 +186,11 @@ def test_several_ranks_need_horovod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
     monkeypatch.setitem(sys.modules, "mpi4py", None)  # as if not installed
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None)
-    with pytest.raises(cluster.InputError, match=r"2 ranks.*launch/setup\.sh"):
-        cluster.connect()
+    with pytest.raises(InputError, match=r"2 ranks.*launch/setup\.sh"):
+        connect()
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
-    with pytest.raises(SystemExit) as end:  # said once, by rank 0
-        cluster.connect()
+    with pytest.raises(SystemExit) as end:  # reported once, by rank 0
+        connect()
     assert end.value.code == 2
 
 
@@ -206,7 +204,7 @@ def test_one_process_needs_no_horovod(tmp_path: Path) -> None:
     done = run(command, cwd=tmp_path)
     assert "Step 20: loss" in done.stdout
     assert "Test Data Eval:" in done.stdout
-    # Nothing but what rank 0 has to tell: no chatter of TensorFlow's.
+    # Only rank 0's own log: none of TensorFlow's messages.
     ours = re.compile(r"I\d{4} .*(train|loading|console)\.py:\d+\] ")
     assert all(ours.match(line) for line in done.stderr.splitlines()), done.stderr
 
@@ -220,14 +218,14 @@ def test_one_process_needs_no_horovod(tmp_path: Path) -> None:
     [(*MPIRUN, 2), (*HOROVODRUN, 2), (*HOROVODRUN_GLOO, 2)],
     ids=["mpirun", "horovodrun", "horovodrun-gloo"],
 )
-def test_every_rank_ends_on_a_wrong_flag(
+def test_a_wrong_flag_ends_every_rank(
     tmp_path: Path, launcher: tuple[object, ...]
 ) -> None:
     # horovodrun over Gloo makes every failure of its ranks a 1.
     status = 1 if launcher[1] == "--gloo" else 2
     done = run((*launcher, *TRAIN, "--batch_size=0"), status, cwd=tmp_path)
-    (told,) = messages(done.stderr)
-    assert told == "distmnist: flag --batch_size=0: must be at least 1"
+    (reported,) = messages(done.stderr)
+    assert reported == "distmnist: flag --batch_size=0: must be at least 1"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -252,16 +250,16 @@ def rank_directories(tmp_path: Path) -> Path:
 @pytest.mark.ranks
 def test_ranks_with_different_flags_end(rank_directories: Path) -> None:
     command = per_rank("--seed=1", "--seed=2")
-    (told,) = messages(run(command, 2, cwd=rank_directories).stderr)
-    assert "flag --seed differs between ranks: 1 on rank 0, 2 on rank 1" in told
+    (reported,) = messages(run(command, 2, cwd=rank_directories).stderr)
+    assert "flag --seed differs between ranks: 1 on rank 0, 2 on rank 1" in reported
 
 
 @pytest.mark.ranks
 def test_a_wrong_flag_on_one_rank_ends_all(rank_directories: Path) -> None:
     command = per_rank("--seed=1", "--seed=-1")
-    (told,) = messages(run(command, 2, cwd=rank_directories).stderr)
-    assert "flag --seed=-1: must be" in told
-    assert "(rank 1, on " in told
+    (reported,) = messages(run(command, 2, cwd=rank_directories).stderr)
+    assert "flag --seed=-1: must be" in reported
+    assert "(rank 1, on " in reported
 
 
 @pytest.mark.ranks
@@ -271,9 +269,9 @@ def test_data_missing_on_one_host_end_all(rank_directories: Path) -> None:
     # The first rank of a host makes the data present: the second does not try.
     flags = "--dataset=mnist --input_data_dir=data"
     done = run(per_rank(flags, flags), 2, cwd=rank_directories)
-    (told,) = messages(done.stderr)
-    assert "MNIST is not complete" in told
-    assert "(rank 1, on " in told
+    (reported,) = messages(done.stderr)
+    assert "MNIST is not complete" in reported
+    assert "(rank 1, on " in reported
 
 
 @pytest.mark.ranks
@@ -282,17 +280,17 @@ def test_ranks_with_different_data_end(rank_directories: Path) -> None:
         write_data(rank_directories / f"rank{rank}/data", seed=rank)
     flags = "--dataset=mnist --input_data_dir=data"
     done = run(per_rank(flags, flags), 2, cwd=rank_directories)
-    (told,) = messages(done.stderr)
-    assert "the data set differs between ranks" in told
-    assert "on rank 1; give all hosts the same files" in told
+    (reported,) = messages(done.stderr)
+    assert "the data set differs between ranks" in reported
+    assert "on rank 1; give all hosts the same files" in reported
 
 
 @pytest.mark.ranks
 def test_another_network_ends_all_ranks(tmp_path: Path) -> None:
     command = (*MPIRUN, 2, *TRAIN, *QUICK)
     run((*command, "--hidden1=16"), cwd=tmp_path)
-    (told,) = messages(run((*command, "--hidden1=8"), 2, cwd=tmp_path).stderr)
-    assert "--hidden1 is 16 there, 8 here" in told
+    (reported,) = messages(run((*command, "--hidden1=8"), 2, cwd=tmp_path).stderr)
+    assert "--hidden1 is 16 there, 8 here" in reported
 
 
 @pytest.mark.ranks
@@ -300,25 +298,25 @@ def test_a_failure_on_one_rank_in_mid_run_ends_all(tmp_path: Path) -> None:
     # Rank 0 fails to write a checkpoint, while rank 1 goes on to the next step.
     program = (
         "from distmnist import train\n"
-        "from distmnist.checkpoint import manager\n"
+        "from distmnist.checkpoint import format\n"
         "from distmnist.core import errors\n"
         "def write(path, *rest): raise errors.RunError(f'{path}: the disk is full')\n"
-        "manager.write = write\n"
+        "format.write = write\n"
         "train.main()"
     )
     command = (*MPIRUN, 2, sys.executable, "-c", program, *QUICK)
     done = run((*command, "--checkpoint_every=10"), 1, cwd=tmp_path)
-    (told,) = messages(done.stderr)
-    assert "model.ckpt-10: the disk is full (rank 0 on " in told
+    (reported,) = messages(done.stderr)
+    assert "model.ckpt-10: the disk is full (rank 0 on " in reported
 
 
 @pytest.mark.ranks
 def test_ranks_that_do_not_find_each_other_end(tmp_path: Path) -> None:
-    # What a foreign mpirun does: each rank believes that it is alone.
+    # What a foreign mpirun does: each rank runs as a single process.
     foreign = {"PMI_SIZE": "2", "PMI_RANK": "0", "OPAL_PREFIX": sys.prefix}
     done = run((*TRAIN, *QUICK), 2, cwd=tmp_path, env=foreign)
-    (told,) = messages(done.stderr)
-    assert "a launcher started 2 ranks, but Horovod sees 1" in told
+    (reported,) = messages(done.stderr)
+    assert "a launcher started 2 ranks, but Horovod sees 1" in reported
 
 
 @pytest.mark.ranks
@@ -334,7 +332,7 @@ def test_xla_and_accumulation_on_two_ranks_compute_what_one_does(
 
 
 @pytest.mark.ranks
-def test_a_run_goes_on_with_another_number_of_ranks(
+def test_a_run_continues_with_another_number_of_ranks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--dataset=digits", "--lr_scaling=none")

@@ -1,4 +1,4 @@
-"""A trained network in use: evaluated, exported, asked; as users start it."""
+"""Evaluation, export and prediction from a checkpoint, as users start them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from PIL import Image
 
 from distmnist import evaluate, export, predict
 from distmnist.checkpoint import inference
+from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data import datasets
+from distmnist.data.dataset import Dataset
+from distmnist.data.sources.digits import Digits
 from distmnist.distributed.cluster import Cluster
 from tests.launching import MPIRUN, ROOT, TRAIN, messages, run
 
@@ -36,13 +38,13 @@ def log_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits() -> datasets.Dataset:
-    return datasets.load("digits", "", (1, 1, 1), 0)
+def digits() -> Dataset:
+    return Digits(Config()).load()
 
 
-def test_evaluate_counts_what_training_counted(log_dir: Path) -> None:
+def test_evaluate_counts_as_training_does(log_dir: Path) -> None:
     lines = map(json.loads, (log_dir / "metrics.jsonl").read_text().splitlines())
-    (told,) = (line for line in lines if line.get("split") == "test")
+    (logged,) = (line for line in lines if line.get("split") == "test")
     outputs = [
         re.sub(r"\[.*?\]<stdout>:?", "", run((*launcher, *command)).stdout)
         for launcher, command in (
@@ -54,13 +56,13 @@ def test_evaluate_counts_what_training_counted(log_dir: Path) -> None:
     assert [words for words in two if words] == [words for words in one if words]
     out = outputs[0]
     assert out.startswith(
-        f"Test Data Eval:\n  Num examples: 300  Num correct: {told['num_correct']}  "
-        f"Precision @ 1: {told['precision']:.4f}\n"
+        f"Test Data Eval:\n  Num examples: 300  Num correct: {logged['num_correct']}  "
+        f"Precision @ 1: {logged['precision']:.4f}\n"
     )
     rows = np.array([words for words in one if len(words) == 11][-10:], int)
     matrix = rows[:, 1:]
     assert matrix.sum() == 300
-    assert matrix.trace() == told["num_correct"]
+    assert matrix.trace() == logged["num_correct"]
     classes = [words for words in one if len(words) == 4 and words[0].isdigit()]
     assert len(classes) == 10
     for label, count, precision, recall in classes:
@@ -71,17 +73,17 @@ def test_evaluate_counts_what_training_counted(log_dir: Path) -> None:
             assert float(recall) == round(right / int(count), 4)
 
 
-def test_the_exported_model_gives_the_checkpoints_answers(
-    log_dir: Path, digits: datasets.Dataset, tmp_path: Path
+def test_the_exported_model_predicts_as_the_checkpoint_does(
+    log_dir: Path, digits: Dataset, tmp_path: Path
 ) -> None:
     directory = tmp_path / "exported/1"
     flags = (f"--log_dir={log_dir}", f"--export_dir={directory}")
     run(program("export", *flags))
     serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
     cluster = Cluster()
-    network = inference.load(inference.find(str(log_dir), cluster), cluster)
-    classifier = inference.Classifier(network)
-    images = digits.test.images
+    saved = inference.find(str(log_dir), cluster)
+    classifier = inference.Classifier(inference.load(saved, cluster), saved.spec)
+    images = digits.test.features
     expected = classifier(images)
     for shape in ((-1, 784), (-1, 28, 28)):
         served = serve(images=tf.constant(images.reshape(shape)))
@@ -92,14 +94,14 @@ def test_the_exported_model_gives_the_checkpoints_answers(
     np.testing.assert_allclose(
         expected["probabilities"].numpy().sum(axis=1), 1, atol=1e-5
     )
-    (told,) = messages(run(program("export", *flags), 2).stderr)
-    assert "is there already; name a new directory" in told
+    (reported,) = messages(run(program("export", *flags), 2).stderr)
+    assert "already exists; name a new directory" in reported
 
 
-def test_predict_takes_pictures_and_idx_files(
-    log_dir: Path, digits: datasets.Dataset, tmp_path: Path
+def test_predict_accepts_image_and_idx_files(
+    log_dir: Path, digits: Dataset, tmp_path: Path
 ) -> None:
-    images = digits.test.images[:3]
+    images = digits.test.features[:3]
     header = np.array([2051, 3, 28, 28], ">i4").tobytes()
     (tmp_path / "three").write_bytes(header + images.tobytes())
     large = Image.fromarray(255 - images[0].reshape(28, 28)).resize((280, 280))
@@ -107,41 +109,42 @@ def test_predict_takes_pictures_and_idx_files(
     flags = (f"--log_dir={log_dir}", "digit.jpg", "three")
     table = run(program("predict", *flags), cwd=tmp_path).stdout.splitlines()
     lines = run(program("predict", "--json", *flags), cwd=tmp_path).stdout.splitlines()
-    told = [json.loads(line) for line in lines]
+    answers = [json.loads(line) for line in lines]
     names = ["digit.jpg", "three[0]", "three[1]", "three[2]"]
-    assert [answer["image"] for answer in told] == names
+    assert [answer["image"] for answer in answers] == names
     assert [row.split()[0] for row in table[1:]] == names
     assert "inverted, being dark on light; cropped from 280x280 to" in table[1]
-    assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in told]
+    assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in answers]
     cluster = Cluster()
-    network = inference.load(inference.find(str(log_dir), cluster), cluster)
-    expected = inference.Classifier(network)(images)
-    for answer, digit in zip(told[1:], expected["class"].numpy()):
+    saved = inference.find(str(log_dir), cluster)
+    network = inference.load(saved, cluster)
+    expected = inference.Classifier(network, saved.spec)(images)
+    for answer, digit in zip(answers[1:], expected["class"].numpy()):
         assert answer["class"] == digit
-    found = np.array([answer["probabilities"] for answer in told[1:]])
+    found = np.array([answer["probabilities"] for answer in answers[1:]])
     np.testing.assert_allclose(found, expected["probabilities"].numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("name", "flags", "told"),
+    ("name", "flags", "reported"),
     [
-        ("evaluate", ["--split=all"], "--split: invalid choice: 'all'"),
-        ("evaluate", ["--log_dir=EMPTY"], "EMPTY: there is no checkpoint"),
+        ("evaluate", ["--split=all"], "flag --split=all: must be one of"),
+        ("evaluate", ["--log_dir=EMPTY"], "EMPTY: contains no checkpoint"),
         ("evaluate", ["--log_dir=MISSING"], "--log_dir=MISSING: "),
         ("export", [], "--export_dir"),
-        ("predict", [], "file"),
-        ("predict", ["MISSING.png"], "MISSING.png can't be read (No such file"),
-        ("predict", ["EMPTY"], "EMPTY can't be read (Is a directory)"),
+        ("predict", [], "argument FILE"),
+        ("predict", ["MISSING.png"], "MISSING.png cannot be read (No such file"),
+        ("predict", ["EMPTY"], "EMPTY cannot be read (Is a directory)"),
     ],
 )
 @pytest.mark.usefixtures("threads_are_chosen")
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_reported_in_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     name: str,
     flags: list[str],
-    told: str,
+    reported: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
@@ -151,10 +154,10 @@ def test_bad_input_is_told_in_one_line(
     captured = capsys.readouterr()
     (message,) = messages(captured.err)
     assert (end.value.code, captured.out) == (InputError.exit_status, "")
-    assert told in message
+    assert reported in message
 
 
-def test_ones_own_network_as_in_the_readme(tmp_path: Path) -> None:
+def test_custom_network_of_the_readme(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     (source,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     (tmp_path / "my_networks.py").write_text(source)

@@ -1,4 +1,4 @@
-"""A trained network: from its checkpoint to what it says of an image."""
+"""Inference from a checkpoint: finds it, loads its network, classifies examples."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from distmnist.checkpoint import manager
+from distmnist.checkpoint import format
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.core.run_directory import RunDirectory
+from distmnist.data import loading
+from distmnist.data.dataset import DatasetSpec
+from distmnist.data.tensors import scale
 from distmnist.distributed.cluster import Cluster
-from distmnist.models import model, registry
-from distmnist.models.model import Network
+from distmnist.models import registry
+from distmnist.models.network import Network
 
 
 class Saved(NamedTuple):
-    """A checkpoint, as far as its metadata tell.
+    """A checkpoint's metadata.
 
     Attributes:
         path: without suffix.
         step: completed steps.
-        config: of the run.
+        config: configuration of the run, with the directory that it is in now.
         dataset: name, source and fingerprint of the data set.
     """
 
@@ -30,89 +34,107 @@ class Saved(NamedTuple):
     config: Config
     dataset: dict[str, str]
 
+    @property
+    def spec(self) -> DatasetSpec:
+        """Shapes and classes of the data set; the data are not read.
+
+        Raises:
+            InputError: the source of the data set is unknown.
+        """
+        return loading.find_source(self.config).spec
+
 
 def find(log_dir: str, cluster: Cluster) -> Saved:
     """Finds the newest checkpoint of a run; all ranks must call it.
 
-    Rank 0 alone reads: the others need no disk in common with it.
+    Rank 0 alone reads: the others need no file system in common with it.
+
+    Args:
+        log_dir: run directory.
+        cluster: the ranks.
 
     Raises:
-        InputError: on all ranks, if there is none, or it can't be read.
+        InputError: on all ranks, if there is none, or it cannot be read.
     """
     return cluster.broadcast(
-        cluster.together(lambda: _find(log_dir) if cluster.rank == 0 else None)
+        cluster.run_collectively(lambda: _find(log_dir) if cluster.rank == 0 else None)
     )  # type: ignore[return-value]
 
 
 def _find(log_dir: str) -> Saved:
     try:
-        path = manager.latest(log_dir)
+        path = format.latest(RunDirectory(log_dir))
     except OSError as error:
         raise InputError(
-            f"flag --log_dir={log_dir}: can't be read ({error.strerror}); name the "
+            f"flag --log_dir={log_dir}: cannot be read ({error.strerror}); name the "
             "directory of a run"
         ) from None
     if path is None:
         raise InputError(
-            f"flag --log_dir={log_dir}: there is no checkpoint; name the directory of "
+            f"flag --log_dir={log_dir}: contains no checkpoint; name the directory of "
             "a run"
         )
-    metadata = manager.read_metadata(path)
-    config = {**_config(metadata["config"]), "log_dir": log_dir}
+    metadata = format.read_metadata(path)
+    config = {**_known_fields(metadata["config"]), "log_dir": log_dir}
     return Saved(path, metadata["step"], Config(**config), metadata["dataset"])
 
 
-def _config(values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields of a Config that went through JSON."""
+def _known_fields(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields that this version's Config has."""
     known = {field.name for field in dataclasses.fields(Config)}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in values.items()
-        if name in known  # this version's
-    }
+    return {name: value for name, value in values.items() if name in known}
 
 
 def load(saved: Saved, cluster: Cluster) -> Network:
     """Creates the network of a checkpoint, with its values; all ranks must call it.
 
+    Args:
+        saved: the checkpoint.
+        cluster: the ranks.
+
     Raises:
         InputError: on all ranks, if there is no such network on one, or the
-            checkpoint can't be read.
+            checkpoint cannot be read.
     """
-    network = cluster.together(lambda: registry.find(saved.config.model))(saved.config)
+    config = saved.config
+    network = cluster.run_collectively(
+        lambda: registry.create(config.model, config, saved.spec)
+    )
     variables = network.named_variables
-    cluster.together(
-        lambda: manager.read(saved.path, variables) if cluster.rank == 0 else None
+    cluster.run_collectively(
+        lambda: format.read(saved.path, variables) if cluster.rank == 0 else None
     )
     cluster.broadcast_variables(list(variables.values()))
     return network
 
 
 class Classifier(tf.Module):  # type: ignore[misc]
-    """Says which digit an image shows."""
+    """Classifies examples in the form of the data set."""
 
-    def __init__(self, network: Network):
-        """Takes a network as it is.
+    def __init__(self, network: Network, spec: DatasetSpec):
+        """Wraps a network.
 
         Args:
-            network: its variables may go on changing.
+            network: its variables may continue to change.
+            spec: shapes and classes of the data set.
         """
         super().__init__()
         self._network = network
+        self._num_features = spec.num_features
 
+    # The name of the input is that of the exported signature.
     @tf.function(input_signature=[tf.TensorSpec(None, tf.uint8, name="images")])
     def __call__(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Classifies images.
+        """Classifies examples.
 
         Args:
-            images: uint8 [n, 28, 28] or [n, 784], white (255) on black.
+            images: features, uint8 [n, ...], in the spec's shape or flat.
 
         Returns:
-            "class": int32 [n], the digit of the highest probability.
-            "probabilities": float32 [n, 10], of each digit.
+            "class": int32 [n], the class of the highest probability.
+            "probabilities": float32 [n, num_classes].
         """
-        images = tf.reshape(images, [-1, model.IMAGE_PIXELS])
-        logits = self._network(model.scale_pixels(images))
+        logits = self._network(scale(tf.reshape(images, [-1, self._num_features])))
         return {
             "class": tf.argmax(logits, axis=1, output_type=tf.int32),
             "probabilities": tf.nn.softmax(logits),

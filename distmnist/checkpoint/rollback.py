@@ -1,8 +1,7 @@
-"""Takes back what a run told after the step that it continues from.
+"""Log rollback: truncates the logs of a run to the step that it is restored to.
 
-A run that ends between two checkpoints has told of steps that it will take again.
-metrics.jsonl and TensorBoard's event files lose them, so that each step is there
-once.
+A run that ends between two checkpoints has logged steps that it will take again.
+metrics.jsonl and TensorBoard's event files lose them, so that each step is logged once.
 """
 
 from __future__ import annotations
@@ -14,39 +13,33 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from distmnist.metrics.tensorboard import EVAL_DIRECTORY, EVENTS_PREFIX
-from distmnist.metrics.writers import METRICS_FILE
+from distmnist.core.run_directory import RunDirectory
 
 
-def rewind(log_dir: str, step: int) -> None:
-    """Drops what was told after a step.
+def roll_back(run: RunDirectory, step: int) -> None:
+    """Drops what was logged after a step.
 
     Each file is replaced as a whole; a last record that was half written goes too.
 
     Args:
-        log_dir: directory of the run.
-        step: the last one that stays; -1 if nothing is to stay.
+        run: directory of the run.
+        step: last step that is kept; -1: nothing is kept.
 
     Raises:
-        OSError: a file can't be written.
+        OSError: a file cannot be written.
     """
-    directory = Path(log_dir)
-    aside = directory / ".rewinding"
-    if (metrics := directory / METRICS_FILE).exists():
-        aside.write_text("".join(_lines(metrics, step)))
-        os.replace(aside, metrics)
-    for events in (
-        *directory.glob(f"{EVENTS_PREFIX}*"),
-        *directory.glob(f"{EVAL_DIRECTORY}/*/{EVENTS_PREFIX}*"),
-    ):
-        kept = [event for event in _events(events) if _step(event) <= step]
+    if run.metrics.exists():
+        run.rewritten.write_text("".join(_lines(run.metrics, step)))
+        os.replace(run.rewritten, run.metrics)
+    for path in run.event_files():
+        kept = [event for event in _events(path) if _step(event) <= step]
         if not kept:
-            events.unlink()
+            path.unlink()
             continue
-        with tf.io.TFRecordWriter(str(aside)) as records:
+        with tf.io.TFRecordWriter(str(run.rewritten)) as records:
             for event in kept:
                 records.write(event)
-        os.replace(aside, events)
+        os.replace(run.rewritten, path)
 
 
 def _lines(metrics: Path, step: int) -> Iterator[str]:

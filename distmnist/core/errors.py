@@ -1,19 +1,18 @@
-"""The failures that a user can do something about, and the exit status of each.
+"""User-facing errors, printed in one line without a traceback, and their exit status.
 
-Whoever raises one writes the whole line that the user reads: what is wrong,
-where (file or flag), and what to do.  `distmnist.train` prints it once, without
-a traceback, and exits with the status below.
+The message is the whole line that the user reads: what is wrong, where (file or flag),
+and what to do about it.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """A failure that is told in one line on standard error.
+    """A failure that the user can act on.
 
     Attributes:
-        exit_status: of the process that it ends.
-        on_all_ranks: whether every rank has raised it, and none waits for another.
+        exit_status: exit status of the process that it ends.
+        on_all_ranks: whether every rank raises it, so that none waits for another.
     """
 
     exit_status = 1
@@ -21,7 +20,7 @@ class UserError(Exception):
 
 
 class RunError(UserError):
-    """The run failed for a reason outside its input: full disk, lost rank."""
+    """The run failed for a reason outside its input, such as a full disk."""
 
     exit_status = 1
 
@@ -32,7 +31,7 @@ class InputError(UserError):
     exit_status = 2
 
 
-class Stopped(UserError):
+class Preempted(UserError):
     """A signal ended the run, at a step that all ranks agreed on."""
 
     on_all_ranks = True

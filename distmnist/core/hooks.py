@@ -2,11 +2,11 @@
 
 The loop, as pseudocode; everything in it runs on all ranks:
 
-    hooks = [...]                     # in the order of trainer.Trainer._hooks
+    hooks = [...]                     # in the order of Trainer._hooks
     while progress.step < last_step:
         stop = min(hook.next_step(progress.step, last_step) for hook in hooks)
         block = pipeline.take(stop - progress.step)
-        progress = train(block)       # one graph call, `stop - step` steps
+        progress = train_block(block)  # one graph call
         for hook in hooks:
             if hook.is_due(progress.step, last_step):
                 hook(progress)        # may use collectives; may raise to end the run
@@ -22,7 +22,7 @@ others, and must not use a collective.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from distmnist.core.progress import Progress
@@ -118,16 +118,3 @@ def stops(hooks: Sequence[Hook], step: int, last_step: int) -> Iterator[int]:
     while step < last_step:
         step = min(hook.next_step(step, last_step) for hook in hooks)
         yield step
-
-
-def run_due(hooks: Iterable[Hook], progress: Progress, last_step: int) -> None:
-    """Runs the hooks that are due at a stop, in their order.
-
-    Args:
-        hooks: all hooks of the run.
-        progress: training progress at this stop.
-        last_step: last step of the run.
-    """
-    for hook in hooks:
-        if hook.is_due(progress.step, last_step):
-            hook(progress)

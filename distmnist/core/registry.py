@@ -52,6 +52,30 @@ def describe(table: Mapping[str, Entry]) -> str:
     return "; ".join(f"{name}: {entry.help}" for name, entry in table.items())
 
 
+def check(flag: str, name: str, table: Mapping[str, Entry]) -> tuple[str, str]:
+    """Checks the form of a name, and imports nothing.
+
+    Args:
+        flag: flag that the name comes from, for messages.
+        name: a name of the table, or `package.module:attribute`.
+        table: registered names.
+
+    Returns:
+        Names of the module and the attribute that it stands for.
+
+    Raises:
+        InputError: the name is of neither form.
+    """
+    target = table[name].target if name in table else name
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise InputError(
+            f"flag --{flag}={name}: must be {', '.join(table)} or "
+            "package.module:attribute"
+        )
+    return module_name, attribute
+
+
 def load(flag: str, name: str, table: Mapping[str, Entry]) -> Any:
     """Imports the code that a name stands for.
 
@@ -63,13 +87,7 @@ def load(flag: str, name: str, table: Mapping[str, Entry]) -> Any:
     Raises:
         InputError: the name is unknown, or there is nothing to import under it.
     """
-    target = table[name].target if name in table else name
-    module_name, colon, attribute = target.partition(":")
-    if not (module_name and colon and attribute):
-        raise InputError(
-            f"flag --{flag}={name}: must be {', '.join(table)} or "
-            "package.module:attribute"
-        )
+    module_name, attribute = check(flag, name, table)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

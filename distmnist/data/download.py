@@ -1,7 +1,8 @@
-"""Gets one gzipped file from the first mirror that has it, and puts it in place.
+"""Downloads gzipped files from mirrors, verified by the SHA-256 of their content.
 
-Apart from `distmnist.datasets`, which says what to get, because nothing here
-knows of MNIST: a file is a name and the hash of its content.
+Own code, because pooch and similar libraries verify the compressed file, whose bytes
+differ between mirrors, take one URL per file, and set no limit on the time of a name
+lookup or of the whole transfer.
 """
 
 from __future__ import annotations
@@ -23,25 +24,24 @@ from pathlib import Path
 
 from absl import logging
 
-ANSWER_SECONDS = 5.0  # to look the name up, connect, and get the answer's header
-STALL_SECONDS = 10.0  # without a byte
-TOTAL_SECONDS = 600.0  # for one file from one mirror
-MAX_BYTES = 64 << 20  # of one file, compressed
+ANSWER_SECONDS = 5.0  # name lookup, connection and response header together
+STALL_SECONDS = 10.0  # without receiving a byte
+TOTAL_SECONDS = 600.0  # one file from one mirror
+MAX_BYTES = 64 << 20  # compressed size of one file
 
 
 def fetch(filename: str, sha256: str, mirrors: Sequence[str]) -> bytes | None:
     """Downloads a gzipped file into memory, trying one mirror after another.
 
-    Nothing reaches the disk before it is verified, so that there is nothing to
-    clean up when the process is interrupted or killed.
+    Nothing is written to disk, so nothing needs cleaning up after an interruption.
 
     Args:
-        filename: the name of the file on every mirror.
-        sha256: of the decompressed content, in hex.
-        mirrors: base URLs, with or without a slash at the end.
+        filename: name of the file on every mirror.
+        sha256: SHA-256 of the decompressed content, in hex.
+        mirrors: base URLs, with or without a trailing slash.
 
     Returns:
-        The verified bytes, still compressed; None where no mirror delivered them.
+        The verified bytes, still compressed; None if no mirror delivered them.
     """
     for mirror in mirrors:
         url = f"{mirror.rstrip('/')}/{filename}"
@@ -49,8 +49,8 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str]) -> bytes | None:
             data = _get(url, filename)
             found = _content_sha256(data)
             if found != sha256:
-                raise ValueError(f"other content than expected (SHA-256 {found})")
-        # ValueError is also what a malformed URL or header raises.
+                raise ValueError(f"unexpected content (SHA-256 {found})")
+        # A malformed URL or header raises ValueError too.
         except (OSError, HTTPException, EOFError, zlib.error, ValueError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             logging.warning("Mirror failed: %s: %s", url, reason)
@@ -61,14 +61,18 @@ def fetch(filename: str, sha256: str, mirrors: Sequence[str]) -> bytes | None:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Writes a file, and the directories above it, whole or not at all.
+    """Writes a file atomically, creating its parent directories.
+
+    Args:
+        path: the file.
+        data: its content.
 
     Raises:
-        OSError: it could not be written; everything is as it was.
+        OSError: it could not be written; no file or directory is left behind.
     """
     created = [parent for parent in path.parents if not os.path.lexists(parent)]
-    # Unique across the hosts that may share the directory; the mode follows the
-    # umask, which tempfile's would not: other users' jobs read these files too.
+    # Unique across hosts that share the directory. Unlike tempfile's, its mode follows
+    # the umask, so that other users' jobs can read it.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,7 @@ def write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:  # KeyboardInterrupt too
+    except BaseException:  # including KeyboardInterrupt
         with contextlib.suppress(OSError):
             temporary.unlink()
         with contextlib.suppress(OSError):
@@ -99,27 +103,27 @@ def _get(url: str, title: str) -> bytes:
             total=int(length) if length else None,
             unit="B",
             unit_scale=True,
-            disable=None,  # where standard error is not a terminal
+            disable=None,  # unless standard error is a terminal
         ) as bar:
-            # read1, and not read, which would wait for a whole buffer and so keep
-            # the deadline from being looked at.
+            # read1 instead of read, which blocks until its buffer is full and so
+            # delays the check of the deadline.
             while chunk := answer.read1(1 << 16):
                 data += chunk
                 bar.update(len(chunk))
                 if len(data) > MAX_BYTES:
                     raise ValueError(f"more than {MAX_BYTES} bytes")
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"not done after {TOTAL_SECONDS:g} s")
+                    raise TimeoutError(f"not finished after {TOTAL_SECONDS:g} s")
     return bytes(data)
 
 
 def _open(url: str) -> HTTPResponse:
-    """Opens `url`, or gives up after ANSWER_SECONDS.
+    """Opens `url`; raises TimeoutError after ANSWER_SECONDS.
 
-    urlopen's own timeout holds for each of a host's addresses in turn (Google has
-    sixteen) and not at all for looking its name up, which would keep a machine
-    behind a silent firewall waiting for minutes.  Hence the thread; one that is
-    given up on ends by itself, or with the process.
+    urlopen's own timeout applies to each of a host's addresses in turn (Google has
+    sixteen), and not at all to the name lookup: behind a firewall that drops packets it
+    would block for minutes. Hence the thread; an abandoned one ends by itself, or with
+    the process.
     """
     answers: queue.SimpleQueue[HTTPResponse | BaseException] = queue.SimpleQueue()
 
@@ -140,7 +144,7 @@ def _open(url: str) -> HTTPResponse:
 
 
 def _content_sha256(data: bytes) -> str:
-    """Hashes what `data` decompresses to, without holding all of it."""
+    """Returns the SHA-256 of decompressed `data`, without storing all of it."""
     sha256 = hashlib.sha256()
     with gzip.open(io.BytesIO(data)) as stream:
         while chunk := stream.read(1 << 20):

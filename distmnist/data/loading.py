@@ -1,19 +1,37 @@
-"""The data of a run: loaded on all ranks alike, and put where it is computed on."""
+"""Loads the data set of a run, identically on all ranks."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
-import tensorflow as tf
 from absl import logging
 
-from distmnist.checkpoint.inference import Saved
+from distmnist.core import registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
-from distmnist.data import datasets
-from distmnist.data.datasets import Dataset, Split
+from distmnist.data.dataset import Dataset
+from distmnist.data.sources import Source
 from distmnist.distributed.cluster import Cluster
+
+
+def find_source(config: Config) -> Source:
+    """Returns the source that --dataset names, without reading any data.
+
+    Args:
+        config: run configuration.
+
+    Raises:
+        InputError: there is no such source.
+    """
+    name = config.dataset
+    create = registry.load("dataset", name, registry.DATASETS)
+    source = create(config) if callable(create) else create
+    if not isinstance(source, Source):
+        raise InputError(
+            f"flag --dataset={name}: is not a source of data; give a class that takes "
+            "a Config and has spec, prepare and load (see distmnist.data.sources)"
+        )
+    return source
 
 
 def load(config: Config, cluster: Cluster) -> Dataset:
@@ -21,68 +39,67 @@ def load(config: Config, cluster: Cluster) -> Dataset:
 
     On each host one rank downloads what is missing, while the others wait.
 
+    Args:
+        config: run configuration, the same on all ranks.
+        cluster: process topology and collectives.
+
     Raises:
-        UserError: on all ranks, if data are missing or bad on one, or differ.
+        UserError: on all ranks, if data are missing or invalid on one, or differ
+            between ranks.
     """
     dataset = _load(config, cluster)
     logging.info("Data set: %s", _describe(dataset))
     return dataset
 
 
-def load_for(saved: Saved, cluster: Cluster, input_data_dir: str | None) -> Dataset:
+def load_matching(
+    config: Config, cluster: Cluster, name: str, fingerprint: str, what: str
+) -> Dataset:
     """Loads the data set that a checkpoint was trained on; all ranks must call it.
 
     Args:
-        saved: the checkpoint.
-        cluster: of the ranks.
-        input_data_dir: of MNIST's files; None: where the run had them.
+        config: configuration of the run that wrote the checkpoint, with the
+            --input_data_dir to read from.
+        cluster: process topology and collectives.
+        name: name of the data set, as in `Dataset.name`.
+        fingerprint: its fingerprint.
+        what: the checkpoint, for messages.
 
     Raises:
-        UserError: on all ranks, if it is not there, or is another one.
+        UserError: on all ranks, if the data set is missing or has another fingerprint.
     """
-    config, trained_on = saved.config, saved.dataset
-    config = dataclasses.replace(
-        config,
-        dataset=trained_on["name"].removesuffix("-like"),  # a flag again
-        input_data_dir=input_data_dir or config.input_data_dir,
-    )
+    # --dataset=auto may choose differently today. The suffix marks other data in the
+    # same file format.
+    flag = name.removesuffix("-like")
+    if flag in registry.DATASETS:
+        config = dataclasses.replace(config, dataset=flag)
     dataset = _load(config, cluster)
-    if dataset.fingerprint != trained_on["fingerprint"]:
+    if dataset.fingerprint != fingerprint:
         raise on_all_ranks(
             InputError(
-                f"{dataset.source}: not the data that {saved.path} was trained on; "
-                "give their --input_data_dir"
+                f"{dataset.source}: not the data that {what} was trained on; give "
+                "their --input_data_dir"
             )
         )
     return dataset
 
 
 def _load(config: Config, cluster: Cluster) -> Dataset:
-    cluster.together(
-        lambda: (
-            datasets.prepare(
-                config.dataset, config.input_data_dir, config.mnist_mirrors
-            )
-            if cluster.local_rank == 0
-            else None
-        )
+    """Loads a data set, and checks that all ranks have the same."""
+
+    def prepare() -> Source:
+        source = find_source(config)
+        if cluster.local_rank == 0:
+            source.prepare()
+        return source
+
+    source = cluster.run_collectively(prepare)
+    dataset = cluster.run_collectively(source.load)
+    cluster.assert_consistent(
+        {"the data set": _describe(dataset)}, "give all hosts the same files"
     )
-    dataset = cluster.together(
-        lambda: datasets.load(
-            config.dataset, config.input_data_dir, config.fake_sizes, config.seed
-        )
-    )
-    cluster.agree({"the data set": _describe(dataset)}, "give all hosts the same files")
     return dataset
 
 
 def _describe(dataset: Dataset) -> str:
     return f"{dataset.name}, {dataset.source}, SHA-256 {dataset.fingerprint[:16]}"
-
-
-def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
-    """Returns splits by name, where TensorFlow computes."""
-    return {
-        name: Split(tf.constant(split.images), tf.constant(split.labels))
-        for name, split in splits.items()
-    }

@@ -1,11 +1,11 @@
-"""Which examples a rank takes at a step: a pure function.
+"""The sampler: which examples a rank takes at a step, as pure functions.
 
 The training examples form one endless stream: epoch after epoch, each a new
 permutation drawn from (seed, epoch).  A step of `size` ranks takes the next
 `size * batch_size` positions of the stream, and each rank its own slice of
 them.  So N ranks of batch B see what one rank of batch N * B sees; every
 example comes once an epoch, on one rank, whatever N is; and the number of
-examples consumed is all there is to resume from, on any number of ranks.
+examples consumed is all the state there is, on any number of ranks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> NDArray[np.int32]:
         A permutation of [0, num_examples), int32, read-only.
     """
     # The stream of RandomState is frozen (NumPy's NEP 19), that of Generator is
-    # not: a run must resume in the same order under a newer NumPy.
+    # not: a run must resume in the same order with a newer NumPy.
     order = np.random.RandomState([seed, epoch]).permutation(num_examples)
     order = order.astype(np.int32)
     order.setflags(write=False)
@@ -46,7 +46,7 @@ def stream(seed: int, start: int, count: int, num_examples: int) -> NDArray[np.i
         num_examples: number of training examples.
 
     Returns:
-        Indices of examples, int32, shape [count].
+        Indices of examples, int32 [count].
     """
     parts = []
     while count > 0:
@@ -74,22 +74,27 @@ def batches(
         consumed: examples consumed before, by all ranks together.
         num_steps: number of steps.
         batch_size: examples per rank and step.
-        rank: this rank, in [0, size).
+        rank: index of this rank, in [0, size).
         size: number of ranks.
         num_examples: number of training examples.
 
     Returns:
-        Indices of examples, int32, shape [num_steps, batch_size].
+        Indices of examples, int32 [num_steps, batch_size].
     """
     global_batch = size * batch_size
     indices = stream(seed, consumed, num_steps * global_batch, num_examples)
     return indices.reshape(num_steps, size, batch_size)[:, rank]
 
 
-def share(num_examples: int, rank: int, size: int) -> slice:
+def shard(num_examples: int, rank: int, size: int) -> slice:
     """Returns the part of a split that one rank evaluates.
 
-    The shares of all ranks follow one another, cover the split, and differ by
-    one example at most.
+    The shards of all ranks are consecutive, cover the split, and differ in length by
+    at most one example.
+
+    Args:
+        num_examples: size of the split.
+        rank: index of this rank, in [0, size).
+        size: number of ranks.
     """
     return slice(num_examples * rank // size, num_examples * (rank + 1) // size)

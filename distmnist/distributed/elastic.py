@@ -1,126 +1,113 @@
-"""Goes on when ranks come and go: a layer around the training loop.
+"""Elastic training: continues when ranks join or leave; a layer around the loop.
 
-`horovodrun` starts and ends the ranks of an elastic job; Horovod notices, and joins
-those that there are.  Then every rank runs the whole job again, which continues from
-the newest commit: a copy of the variables in the memory of each rank, and how far the
-run was.  The data order is a function of the examples consumed, so each example still
-comes once an epoch, but for those after the commit, which come again.
+`horovodrun` starts and ends the ranks of an elastic job; Horovod notices, and connects
+those that exist.  Then every rank runs the whole job again, which continues from the
+newest commit: a copy of the variables in the memory of each rank, and the progress.
+The data order is a function of the examples consumed, so each example still comes once
+an epoch, except for those since the commit, which are trained on again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
-from absl import logging
 
-from distmnist.core.config import Config
 from distmnist.core.hooks import Every
-from distmnist.core.progress import Progress, Ramp
+from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
-from distmnist.optim import optimizer
 
-# Steps in which the learning rate follows a change of the number of ranks, at least.
-_RAMP_STEPS = 100
+
+class Commit(NamedTuple):
+    """The newest commit of any rank.
+
+    Attributes:
+        progress: training progress; None if there is no commit.
+        size: number of ranks when it was taken.
+        root: a rank whose variables have its values.
+    """
+
+    progress: Progress | None = None
+    size: int = 0
+    root: int = 0
 
 
 class Commits:
-    """What an elastic job goes back to."""
+    """Copies of the variables in this rank's memory, for an elastic job."""
 
     def __init__(self) -> None:
-        """Has nothing yet."""
+        """Has no commit yet."""
         self._progress: Progress | None = None
         self._values: dict[str, tf.Tensor] = {}
         self._size = 0
 
-    def newest(self, config: Config, cluster: Cluster) -> tuple[Progress | None, int]:
-        """Returns the newest commit of any rank; all ranks must call it.
-
-        Args:
-            config: of the run.
-            cluster: those that there are now.
-
-        Returns:
-            How far it is, with a ramp of the learning rate if the number of ranks
-            is another now, or None if there is none; and a rank that has it.
-        """
+    def newest(self, cluster: Cluster) -> Commit:
+        """Returns the newest commit of any rank; all ranks must call it."""
         commits = cluster.allgather((self._progress, self._size))
         steps = [progress.step if progress else -1 for progress, _ in commits]
-        holder = steps.index(max(steps))
-        progress, size = commits[holder]
-        if progress and size != cluster.size:
-            rate = optimizer.learning_rate(config, size, progress.step, progress.ramp)
-            steps_of_ramp = max(_RAMP_STEPS, config.warmup_steps)
-            ramp = Ramp(progress.step, float(rate), steps_of_ramp)
-            progress = progress._replace(ramp=ramp)
-            if cluster.rank == 0:
-                logging.warning(
-                    "%d ranks instead of %d: going on from step %d",
-                    *(cluster.size, size, progress.step),
-                )
-        return progress, holder
+        root = steps.index(max(steps))
+        return Commit(*commits[root], root)
 
     def restore(self, variables: Mapping[str, tf.Variable]) -> None:
-        """Gives variables the values of this rank's commit, if it has one."""
+        """Assigns the values of this rank's commit, if it has one.
+
+        Args:
+            variables: of the same network, by name.
+        """
         for name, value in self._values.items():
             variables[name].assign(value)
-
-    def task(
-        self,
-        config: Config,
-        cluster: Cluster,
-        variables: Mapping[str, tf.Variable],
-        start: Progress,
-    ) -> CommitHook:
-        """Returns what commits, after having committed the start."""
-        task = CommitHook(self, config, cluster, variables)
-        self.take(start, cluster.size, variables)
-        return task
 
     def take(
         self, progress: Progress, size: int, variables: Mapping[str, tf.Variable]
     ) -> None:
-        """Commits: keeps a copy of the variables."""
+        """Commits: copies the variables.
+
+        Args:
+            progress: training progress.
+            size: number of ranks.
+            variables: all variables of the run, by name.
+        """
         values = {name: tf.identity(v) for name, v in variables.items()}
         self._progress, self._values, self._size = progress, values, size
 
 
 class CommitHook:
-    """Commits every so many steps, and then lets newcomers in."""
+    """Commits every so many steps, and then checks for membership changes."""
 
     def __init__(
         self,
         commits: Commits,
-        config: Config,
         cluster: Cluster,
         variables: Mapping[str, tf.Variable],
+        start: Progress,
+        intervals: tuple[int, ...],
     ):
-        """Commits nothing yet.
+        """Commits the start.
 
         Args:
-            commits: take what is committed.
-            config: of the run.
+            commits: receive the commits.
             cluster: of the run.
-            variables: of the run, by name.
+            variables: all variables of the run, by name.
+            start: progress at the start of training.
+            intervals: steps between commits, and between checkpoints: an elastic job
+                never rolls back behind a checkpoint.
         """
         self._commits = commits
         self._cluster = cluster
         self._variables = variables
-        # Every checkpoint is a commit too: an elastic job never goes back behind it.
-        self._moments = [
-            Every(interval, self)
-            for interval in (config.commit_steps, config.checkpoint_every)
-        ]
+        self._schedules = [Every(interval, self) for interval in intervals]
+        commits.take(start, cluster.size, variables)
 
     def next_step(self, step: int, last_step: int) -> int:
-        """Returns the first step after `step` that is committed."""
-        return min(moment.next_step(step, last_step) for moment in self._moments)
+        """Returns the next step of any of the intervals."""
+        return min(every.next_step(step, last_step) for every in self._schedules)
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Tells whether this step is committed."""
-        return any(moment.is_due(step, last_step) for moment in self._moments)
+        """Returns whether any of the intervals ends at this step."""
+        return any(every.is_due(step, last_step) for every in self._schedules)
 
     def __call__(self, progress: Progress) -> None:
-        """Commits; all ranks must call it."""
+        """Commits, and checks whether ranks have joined or left."""
         self._commits.take(progress, self._cluster.size, self._variables)
-        self._cluster.meet_newcomers()
+        self._cluster.check_host_updates()

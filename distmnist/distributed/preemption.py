@@ -1,12 +1,12 @@
-"""Ends a run well on a signal: all ranks at one step, with a checkpoint.
+"""Graceful preemption: a signal stops all ranks at the same step, with a checkpoint.
 
-SIGTERM and SIGINT ask for it, sent to any rank, or by any launcher to all.  So do
-SIGUSR1 and SIGUSR2, in this order: `mpirun` forwards those without further ado, while
-it kills its ranks one second after a SIGTERM.
+SIGTERM and SIGINT ask for it, sent to any rank, or by a launcher to all.  So do SIGUSR1
+and SIGUSR2, in this order: `mpirun` forwards those without further action, while it
+kills its ranks one second after a SIGTERM.
 
 Two parts: a thread that waits for signals, because Python's own handlers run on the
-main thread alone, which may be in a graph call that never returns, its peers being
-dead; and a task of the training loop, by which ranks agree.
+main thread alone, which may be in a graph call that never returns when its peers are
+dead; and a hook of the training loop, by which ranks agree on the step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from distmnist.core.errors import Stopped
+from distmnist.core.errors import Preempted
 from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
 
@@ -33,34 +33,35 @@ _MEANING = {
     signal.SIGUSR2: signal.SIGINT,
 }
 
-# Seconds between two votes.  `mpirun` leaves a rank one second to save and end.
+# Seconds between two votes.  `mpirun` leaves a rank one second to save and exit.
 _VOTE_SECONDS = 0.5
-# The most steps between two: bounds the memory that the indices of a call take.
-_MOST_STEPS = 1000
+# Most steps between two votes: bounds the memory of the indices of a graph call.
+_MAX_STEPS = 1000
 
 
 class Signals:
     """Waits for the signals that end a job, on a thread of its own.
 
     Attributes:
-        received: the first signal that came while it was deferred, SIGTERM or
-            SIGINT; 0 if none.
-        grace_seconds: from that signal to the end of the process, at the latest.
+        received: the first signal that arrived while deferred, SIGTERM or SIGINT; 0 if
+            none.
+        grace_seconds: shutdown grace period: the process ends at the latest so long
+            after that signal.
     """
 
     def __init__(self) -> None:
-        """Begins to wait; only the main thread may do it."""
+        """Starts to wait; only the main thread may call it."""
         self.received = 0
         self.grace_seconds = 0.0
         self._deferred = False
         self._pipe, end = os.pipe()
         os.set_blocking(self._pipe, False)
         os.set_blocking(end, False)
-        # Python writes a signal's number there at once, on whatever thread it arrives.
+        # Python writes a signal's number to it at once, on whatever thread it arrives.
         signal.set_wakeup_fd(end)
         for number in _MEANING:
-            # Who starts a job in the background of a script, or under nohup, does
-            # not want it to end with the terminal's signals.
+            # A job that was started in the background of a script, or by nohup,
+            # ignores the terminal's signals, and continues to.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
         self._launchers = list(_launchers())
@@ -68,7 +69,7 @@ class Signals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keeps a first signal for the training loop, and does not end the process."""
+        """Leaves a first signal to the training loop, instead of ending the process."""
         self._deferred = True
         try:
             yield
@@ -77,18 +78,18 @@ class Signals:
 
     def _wait(self) -> NoReturn:
         select.select([self._pipe, *self._launchers], [], [])
-        meaning = signal.SIGTERM
+        meaning = signal.SIGTERM  # when the launcher is gone
         with contextlib.suppress(BlockingIOError):
             meaning = _MEANING[signal.Signals(os.read(self._pipe, 1)[0])]
         if self._deferred:
             self.received = meaning
-            # A second signal, or the end of the grace, ends the process at once.
+            # A second signal, or the end of the grace period, ends the process at once.
             select.select([self._pipe], [], [], self.grace_seconds)
         os._exit(128 + meaning)
 
 
 def _launchers() -> Iterator[int]:
-    """Yields descriptors of the launcher's process here, and the shells around it."""
+    """Yields descriptors of the launcher's process here, and of shells around it."""
     pid = os.getppid()
     with contextlib.suppress(OSError):
         while re.search(rb"mpirun|orted", Path(f"/proc/{pid}/cmdline").read_bytes()):
@@ -98,36 +99,34 @@ def _launchers() -> Iterator[int]:
 
 
 class PreemptionHook:
-    """Lets all ranks stop at the same step, and decides how long a graph call is.
+    """Stops all ranks at the same step, and limits how long a graph call takes.
 
-    A signal reaches ranks at different moments.  Every half second they compare what
-    they have received, with one tiny allreduce; as steps are counted, not seconds,
-    they also compare how long a step takes.
+    A signal reaches ranks at different moments.  Twice a second they compare what they
+    have received, with one small allreduce; because they count steps, not seconds, they
+    also compare how long a step takes.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         signals: Signals | None,
-        most_steps: int,
-        elastic: bool,
+        max_steps: int,
         start: Progress,
         save: Callable[[Progress], None],
     ):
-        """Begins to count.
+        """Starts to count steps.
 
         Args:
-            cluster: its ranks agree.
-            signals: of this process; None if it does not watch for any.
-            most_steps: between two votes; 0: as many as half a second takes.
-            elastic: a signal that only some ranks receive is for them alone.
-            start: where the training begins.
-            save: writes a checkpoint, and returns when it is whole.
+            cluster: its ranks vote.  In an elastic job, a signal that only some ranks
+                receive removes only those.
+            signals: of this process; None if it watches for none.
+            max_steps: most steps between two votes; 0: as many as half a second takes.
+            start: progress at the start of training.
+            save: writes a checkpoint, and returns when it is complete.
         """
         self._cluster = cluster
         self._signals = signals
-        self._most_steps = most_steps or _MOST_STEPS
-        self._elastic = elastic
+        self._max_steps = max_steps or _MAX_STEPS
         self._before = start
         self._next = start.step + 1  # a first step shows how long one takes
         self._save = save
@@ -137,32 +136,35 @@ class PreemptionHook:
         return min(self._next, last_step)
 
     def is_due(self, step: int, last_step: int) -> bool:
-        """Tells whether ranks vote after this step."""
+        """Returns whether ranks vote after this step."""
         return step >= self._next
 
     def __call__(self, progress: Progress) -> None:
-        """Votes; all ranks must call it.
+        """Votes.
+
+        Args:
+            progress: training progress.
 
         Raises:
-            Stopped: on all ranks, once a checkpoint is written, if any has received
-                a signal.
+            Preempted: on all ranks, once a checkpoint is written, if any rank has
+                received a signal.
         """
         before, self._before = self._before, progress
         seconds = progress.seconds - before.seconds
         mine = self._signals.received if self._signals else 0
-        received, missed, step_seconds = self._cluster.maxima(
+        received, missed, step_seconds = self._cluster.allreduce_max(
             [mine, mine == 0, seconds / (progress.step - before.step)]
         )
-        if self._elastic and missed:
-            if mine:  # this rank is to leave, and the others go on
+        if self._cluster.is_elastic and missed:
+            if mine:  # this rank leaves, the others continue
                 os._exit(128 + mine)
         elif received:
             self._save(progress)
             name = signal.Signals(int(received)).name
-            raise Stopped(
-                f"stopped by {name} at step {progress.step}, with a checkpoint: start "
+            raise Preempted(
+                f"stopped by {name} at step {progress.step} with a checkpoint: start "
                 "again with the same flags to continue",
                 int(received),
             )
         steps = int(_VOTE_SECONDS / step_seconds)
-        self._next = progress.step + max(1, min(steps, self._most_steps))
+        self._next = progress.step + max(1, min(steps, self._max_steps))

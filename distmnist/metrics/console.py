@@ -1,31 +1,30 @@
-"""What a person sees: the tutorial's lines, a progress bar, a banner, a summary.
+"""The console: the tutorial's lines, the progress bar, and the log of start and end.
 
-The lines go to standard output, all else to standard error.
+The tutorial's lines go to standard output, everything else to standard error.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import socket
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from absl import logging
 from tqdm import tqdm
 
-from distmnist.core.hooks import EveryStop, Hook
 from distmnist.core.progress import Progress
-from distmnist.distributed import process
+from distmnist.core.run_directory import RunDirectory
+from distmnist.distributed import devices
 from distmnist.metrics.types import (
     Evaluation,
+    MetricWriter,
     Precision,
     Run,
     TrainMetrics,
-    Writer,
 )
-from distmnist.optim import optimizer
+from distmnist.optim import schedules
 
 _TITLES = {
     "train": "Training Data Eval:",
@@ -33,18 +32,17 @@ _TITLES = {
     "test": "Test Data Eval:",
 }
 
-
-# What to do with a run, whose log directory comes in the braces.
+# Programs that use a run, with its directory in the braces.
 _NEXT = (
     "python -m distmnist.evaluate --log_dir={}",
     "python -m distmnist.report --log_dir={}",
-    "python -m distmnist.predict --log_dir={} digit.png",
+    "python -m distmnist.predict --log_dir={} FILE",
     "tensorboard --logdir {}",
 )
 
 
-class Console(Writer):
-    """Standard output, in the tutorial's words."""
+class ConsoleWriter(MetricWriter):
+    """Writes to standard output, in the format of the tutorial."""
 
     def train(self, metrics: TrainMetrics) -> None:
         """Prints the line of a step."""
@@ -53,11 +51,15 @@ class Console(Writer):
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
         """Prints the precision of each split."""
-        tell_precision(evaluation.results)
+        print_precision(evaluation.results)
 
 
-def tell_precision(results: Mapping[str, Precision]) -> None:
-    """Prints the precision of each split, by its name."""
+def print_precision(results: Mapping[str, Precision]) -> None:
+    """Prints the precision of each split.
+
+    Args:
+        results: precision by name of the split.
+    """
     for split, result in results.items():
         write(
             f"{_TITLES[split]}\n"
@@ -73,36 +75,35 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def watch(run: Run, tasks: Sequence[Hook]) -> list[Hook]:
-    """Tells what is about to run, and shows how far it is, if rank 0 is to.
-
-    All ranks must call it.
+def progress_bar(run: Run) -> ProgressBar | None:
+    """Returns the progress bar of a run.
 
     Args:
         run: the run.
-        tasks: of the run.
 
     Returns:
-        The tasks; on rank 0, between those that hide and draw a progress bar, where
-        standard error is a terminal or `progress` asks for it.
+        None unless this is rank 0, and standard error is a terminal or the
+        configuration asks for a progress bar.
     """
-    _tell_start(run)
     wanted = run.config.progress
     if wanted is None:
         wanted = sys.stderr.isatty()
-    if run.cluster.rank != 0 or not wanted:
-        return list(tasks)
-    bar = _Bar(run)
-    return [EveryStop(bar.hide), *tasks, EveryStop(bar.draw)]
+    return ProgressBar(run) if run.cluster.rank == 0 and wanted else None
 
 
-class _Bar:
-    """A progress bar below the lines, gone while they are written.
+class ProgressBar:
+    """A progress bar below the lines, hidden while they are written.
 
-    It makes the loop stop nowhere: ranks stop twice a second to look for signals.
+    Its methods are hooks.  It makes the loop stop nowhere: ranks stop twice a second to
+    vote on preemption.
     """
 
     def __init__(self, run: Run):
+        """Shows an empty bar.
+
+        Args:
+            run: the run.
+        """
         self._run = run
         self._before = run.start
         self._bar = tqdm(
@@ -112,16 +113,16 @@ class _Bar:
             "{remaining} left",
             dynamic_ncols=True,
             mininterval=0,
-            miniters=1,  # else some of the few calls draw nothing
+            miniters=1,  # otherwise tqdm skips some of the few updates
             leave=False,
         )
 
     def hide(self, progress: Progress) -> None:
-        """Makes room for other lines."""
+        """Clears the bar, for other lines."""
         self._bar.clear()
 
     def draw(self, progress: Progress) -> None:
-        """Shows how far the run is."""
+        """Draws the bar."""
         before, self._before = self._before, progress
         seconds = progress.seconds - before.seconds
         speed = (progress.consumed - before.consumed) / seconds
@@ -135,38 +136,42 @@ class _Bar:
             self._bar.close()
 
 
-def _tell_start(run: Run) -> None:
-    """Tells what is about to run; all ranks must call it."""
+def log_start(run: Run) -> None:
+    """Logs what is about to run; all ranks must call it.
+
+    Args:
+        run: the run.
+    """
     config, size = run.config, run.cluster.size
     hosts = Counter(run.cluster.allgather(socket.gethostname()))
     logging.info(
         "Workers: %d (%s), each on %s",
         size,
         ", ".join(f"{count} on {host}" for host, count in hosts.items()),
-        process.device(),
+        devices.device(),
     )
     logging.info(
-        "A step: %d examples (%d a worker), learning rate %.4g%s",
+        "Global batch size: %d (%d per worker), learning rate %.4g%s",
         config.step_size * size,
         config.step_size,
-        float(optimizer.learning_rate(config, size, config.warmup_steps)),
+        float(schedules.learning_rate(config, size, config.warmup_steps)),
         f" after {config.warmup_steps} steps" if config.warmup_steps else "",
     )
     logging.info(
-        "Steps: %d to %d, %s; all is written to %s",
+        "Steps: %d to %d, %s; run directory %s",
         run.start.step,
         run.last_step,
-        "resumed" if run.start.step else "from the start",
+        "resumed" if run.start.step else "from scratch",
         config.log_dir,
     )
 
 
-def tell_end(run: Run, end: Progress, results: Mapping[str, Precision]) -> None:
-    """Tells what came of a run, and what to do with it.
+def log_end(run: Run, end: Progress, results: Mapping[str, Precision]) -> None:
+    """Logs the results of a run, and the programs that use it.
 
     Args:
-        run: that has ended.
-        end: how far it is.
+        run: the run.
+        end: progress at the end of training.
         results: final precision, by name of the split.
     """
     speed = (end.consumed - run.start.consumed) / end.seconds
@@ -174,9 +179,9 @@ def tell_end(run: Run, end: Progress, results: Mapping[str, Precision]) -> None:
     logging.info(
         "Done: %d steps in %.1f s, %s examples/s", steps, end.seconds, f"{speed:,.0f}"
     )
-    told = ", ".join(f"{name} {result.value:.4f}" for name, result in results.items())
-    logging.info("Precision @ 1: %s", told)
+    values = ", ".join(f"{name} {result.value:.4f}" for name, result in results.items())
+    logging.info("Precision @ 1: %s", values)
     log_dir = run.config.log_dir
-    logging.info("Checkpoint: %s", f"{os.path.join(log_dir, 'model.ckpt')}-{end.step}")
+    logging.info("Checkpoint: %s", RunDirectory(log_dir).checkpoint(end.step))
     for command in _NEXT:
         logging.info("Next: %s", command.format(shlex.quote(log_dir)))

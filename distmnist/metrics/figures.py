@@ -1,130 +1,159 @@
-"""Pictures of an evaluation: the confusion matrix, the worst-classified digits.
+"""Figures of an evaluation: the confusion matrix and the most wrong examples.
 
-Blue and orange, which can be told apart without red and green.
+Drawn with Matplotlib, without pyplot and its global state.  Its import takes a while:
+import this module only where something is drawn.
 """
 
 from __future__ import annotations
 
-import functools
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
-from distmnist.data.idx import IMAGE_SIZE, NUM_CLASSES
+from distmnist.data.dataset import DatasetSpec
 from distmnist.metrics.types import Mistakes
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
+"""RGB image, uint8 [height, width, 3]."""
 
-_INK = "#1b1f24"
-_RIGHT = np.array([31, 92, 158])  # blue
+# Distinguishable without red and green.
+_CORRECT = np.array([31, 92, 158])  # blue
 _WRONG = np.array([214, 106, 0])  # orange
-_CELL, _MARGIN = 48, 72  # pixels
+_WRONG_GAIN = 10  # otherwise the few mistakes would be invisible
+
+_DPI = 100
+_MAX_NUMBERED = 20  # classes up to which cells have room for counts
+_MAX_NAMED = 50  # classes up to which rows and columns have room for names
+_MAX_NAME = 24  # characters of a class name
+_GREY, _COLOR = 1, 3  # channels of an image
+# Inches; captions have up to four lines.
+_TILE_WIDTH, _TILE_HEIGHT, _IMAGE_SIZE, _TITLE_HEIGHT = 1.4, 1.8, 1.15, 0.5
 
 
-def confusion_matrix(confusion: NDArray[np.int64], split: str) -> Picture:
-    """Draws a confusion matrix: labels down, guesses across.
+def confusion_matrix(
+    confusion: NDArray[np.int64], class_names: Sequence[str], split: str
+) -> Image:
+    """Draws a confusion matrix: labels down, predictions across.
 
-    A cell is the darker, the larger the part of its row; mistakes are shown ten
-    times as dark, or nobody would see them.
+    The shade of a cell is its fraction of the row; that of mistakes is multiplied by
+    ten.
 
     Args:
-        confusion: int [10, 10], by label and guess.
-        split: its name, for the title.
+        confusion: int [n, n], number of examples by label and prediction.
+        class_names: n names.
+        split: name of the split, for the title.
 
     Returns:
         uint8 [height, width, 3].
     """
-    side = _MARGIN + _CELL * NUM_CLASSES
-    image, draw = _canvas(side + 16, side + 16)
-    middle = _MARGIN + _CELL * NUM_CLASSES / 2
-    _text(draw, (middle, 16), f"Confusion matrix, {split} split", 18)
-    _text(draw, (middle, 42), "guess", 16)
-    _vertical_text(image, (14, middle), "label", 16)
-    rows = np.maximum(confusion.sum(axis=1), 1)
-    for label in range(NUM_CLASSES):
-        center = _MARGIN + _CELL * (label + 0.5)
-        _text(draw, (center, _MARGIN - 9), str(label), 14)
-        _text(draw, (_MARGIN - 14, center), str(label), 14)
-        for guess in range(NUM_CLASSES):
-            count = int(confusion[label, guess])
-            part = count / rows[label]
-            color = _RIGHT if label == guess else _WRONG
-            shade = part if label == guess else min(1.0, 10 * part)
-            x, y = _MARGIN + _CELL * guess, _MARGIN + _CELL * label
-            fill = _blend(color, shade)
-            draw.rectangle((x, y, x + _CELL - 2, y + _CELL - 2), fill=fill)
-            if count:
-                center_of_cell = (x + _CELL / 2 - 1, y + _CELL / 2 - 1)
-                ink = "white" if shade > 0.5 else _INK
-                _text(draw, center_of_cell, str(count), 13, ink)
-    return np.asarray(image)
+    num_classes = len(class_names)
+    names = [_shorten(name) for name in class_names]
+    numbered = num_classes <= _MAX_NUMBERED
+    cell = 0.5 if numbered else 0.2  # inches
+    side = 2 + max(4.0, min(num_classes, _MAX_NAMED) * cell)
+    figure = Figure((side, side), _DPI, layout="constrained")
+    axes = figure.add_subplot(xlabel="prediction", ylabel="label")
+    figure.suptitle(f"Confusion matrix, {split} split", fontsize=16)
+    shades = _shades(confusion)
+    axes.imshow(_colors(shades))
+    rotation = 90 if max(map(len, names)) > 3 else 0
+    ticks = range(num_classes if num_classes <= _MAX_NAMED else 0)
+    axes.set_xticks(ticks, names[: len(ticks)], rotation=rotation, parse_math=False)
+    axes.set_yticks(ticks, names[: len(ticks)], parse_math=False)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(length=0)
+    if numbered:
+        for label, prediction in np.argwhere(confusion):
+            axes.text(
+                prediction,
+                label,
+                str(confusion[label, prediction]),
+                color="white" if shades[label, prediction] > 0.5 else "black",
+                ha="center",
+                va="center",
+            )
+    return _render(figure)
 
 
-def mistakes(worst: Mistakes, columns: int = 6) -> Picture:
-    """Draws examples, each above its label, the guess and the label's probability.
+def most_wrong(mistakes: Mistakes, spec: DatasetSpec, columns: int = 6) -> Image:
+    """Draws misclassified examples.
+
+    Each is above its label, the prediction and the predicted probability of the label.
+    Features that are not images are left out.
 
     Args:
-        worst: the examples.
-        columns: digits in a row.
+        mistakes: misclassified examples.
+        spec: their shape, and the class names.
+        columns: examples in a row.
 
     Returns:
         uint8 [height, width, 3].
     """
-    width, height, zoom = 112, 124, 3
-    rows = max(1, -(-len(worst.labels) // columns))
-    image, draw = _canvas(columns * width + 8, rows * height + 40)
-    _text(
-        draw,
-        (image.width / 2, 18),
-        "Worst digits: label as guess (probability of the label)",
-        16,
-    )
-    for index, pixels in enumerate(worst.images):
+    rows = math.ceil(len(mistakes.labels) / columns)
+    width, height = columns * _TILE_WIDTH, max(rows * _TILE_HEIGHT, 0.1)
+    figure = Figure((width, height + _TITLE_HEIGHT), _DPI)
+    title = "Most wrong: label as prediction (probability of the label)"
+    figure.suptitle(title if rows else "No example is misclassified")
+    # One set of axes, in inches: one for each example takes twice as long.
+    axes = figure.add_axes((0, 0, 1, height / (height + _TITLE_HEIGHT)))
+    images = mistakes.features.reshape(-1, *spec.feature_shape)
+    for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        x, y = 4 + column * width, 36 + row * height
-        digit = Image.fromarray(255 - pixels.reshape(IMAGE_SIZE, IMAGE_SIZE))
-        digit = digit.resize((IMAGE_SIZE * zoom,) * 2, Image.Resampling.NEAREST)
-        image.paste(digit, (x + (width - digit.width) // 2, y))
-        caption = (
-            f"{worst.labels[index]} as {worst.guesses[index]} "
-            f"({worst.probabilities[index]:.0e})"
+        top, center = row * _TILE_HEIGHT, (column + 0.5) * _TILE_WIDTH
+        bottom = top
+        if image.ndim == 3 and image.shape[-1] in (_GREY, _COLOR):
+            pixel = _IMAGE_SIZE / max(image.shape)
+            bottom, half = top + pixel * image.shape[0], pixel * image.shape[1] / 2
+            extent = (center - half, center + half, bottom, top)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255, extent=extent)
+        label, prediction = (
+            _shorten(spec.class_names[classes[index]])
+            for classes in (mistakes.labels, mistakes.predictions)
         )
-        _text(draw, (x + width / 2, y + digit.height + 12), caption, 14)
-    return np.asarray(image)
+        caption = f"{label} as {prediction} ({mistakes.probabilities[index]:.0e})"
+        axes.text(
+            center,
+            bottom + 0.05,
+            "\n".join(textwrap.wrap(caption, 18)),
+            fontsize=8,
+            ha="center",
+            va="top",
+            parse_math=False,
+        )
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+    axes.set_axis_off()
+    return _render(figure)
 
 
-def _canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    image = Image.new("RGB", (width, height), "white")
-    return image, ImageDraw.Draw(image)
+def _shades(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns the shade of each cell, in [0, 1]."""
+    rows = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    shades: NDArray[np.float64] = confusion / rows
+    wrong = ~np.eye(len(confusion), dtype=bool)
+    shades[wrong] = np.minimum(_WRONG_GAIN * shades[wrong], 1.0)
+    return shades
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _colors(shades: NDArray[np.float64]) -> Image:
+    """Returns the color of each cell, between white and that of its kind."""
+    full = np.where(np.eye(len(shades), dtype=bool)[..., None], _CORRECT, _WRONG)
+    colors: Image = np.round(255 + shades[..., None] * (full - 255)).astype(np.uint8)
+    return colors
 
 
-def _text(
-    draw: ImageDraw.ImageDraw,
-    center: tuple[float, float],
-    text: str,
-    size: int,
-    ink: str = _INK,
-) -> None:
-    draw.text(center, text, ink, _font(size), anchor="mm")
+def _shorten(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _vertical_text(
-    image: Image.Image, center: tuple[float, float], text: str, size: int
-) -> None:
-    """Writes from bottom to top."""
-    label, draw = _canvas(100, 2 * size)
-    _text(draw, (50, size), text, size)
-    label = label.rotate(90, expand=True)
-    image.paste(label, (int(center[0]) - size, int(center[1]) - 50))
-
-
-def _blend(color: NDArray[np.int64], shade: float) -> tuple[int, int, int]:
-    """Returns a color between white (0) and `color` (1)."""
-    red, green, blue = (255 + (color - 255) * shade).astype(int).tolist()
-    return red, green, blue
+def _render(figure: Figure) -> Image:
+    """Returns the pixels of a figure."""
+    canvas: Any = FigureCanvasAgg(figure)  # its methods are untyped
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,14 +1,13 @@
-"""What a run tells TensorBoard: event files.
+"""TensorBoard: event files with scalars, images, histograms, the graph and the flags.
 
-The precision of each split is one scalar of a run of its own, `eval/<split>`, because
-TensorBoard gives the curves of a chart different colors by their runs.
+The precision of each split is one scalar of its own TensorBoard run, `eval/<split>`,
+because TensorBoard colors the curves of a chart by run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,65 +20,64 @@ from tensorboard.plugins.histogram import summary_v2 as histogram
 from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
 from tensorboard.plugins.scalar import summary_v2 as scalar
 
-from distmnist.core.config import SUBJECTS, Config
-from distmnist.metrics import figures
-from distmnist.metrics.evaluator import find_worst
-from distmnist.metrics.types import Evaluation, TrainMetrics, Writer
+from distmnist.core.config import TRAINING, Config
+from distmnist.core.options import groups_of
+from distmnist.core.run_directory import RunDirectory
+from distmnist.metrics.evaluator import most_wrong
+from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
-EVENTS_PREFIX = "events.out.tfevents."  # TensorBoard chooses it
-EVAL_DIRECTORY = "eval"
-
-# The charts of several curves, on the page "Custom scalars": regular expressions of
-# the tags on each.
+# Charts of several curves, on the page "Custom scalars": regular expressions of the
+# tags in each.
 _CHARTS = {
-    "Speed": {"Milliseconds a step, percentiles": r"step_ms/p\d+"},
+    "Speed": {"Milliseconds per step, percentiles": r"step_ms/p\d+"},
     "Classes of the test split": {
-        "Precision": r"precision_of_class/\d",
-        "Recall": r"recall_of_class/\d",
+        "Precision": "precision_of_class/.+",
+        "Recall": "recall_of_class/.+",
     },
 }
 
-# Pictures and histograms take as long as an evaluation: they are written this seldom,
-# and at the end.
-_SECONDS_A_DRAWING = 30.0
+# Images and histograms take as long as an evaluation: they are written at most this
+# often, and at the end.
+_IMAGE_SECONDS = 30.0
 
-# What decides what is learned, for the table that compares runs.
-_HPARAMS = (*SUBJECTS["Network and training"], "dataset", "size")
+# Hyperparameters, for the table that compares runs.
+_HPARAMS = (*(option.name for option in groups_of(Config)[TRAINING]), "dataset", "size")
 
 
-class EventFiles(Writer):
-    """Scalars, pictures, histograms, the graph, the flags."""
+class TensorBoardWriter(MetricWriter):
+    """Writes event files."""
 
-    def __init__(self, log_dir: str, config: Config, size: int):
+    def __init__(self, run: RunDirectory, config: Config, size: int):
         """Opens a new event file, and writes the flags.
 
         Args:
-            log_dir: its directory.
-            config: of the run.
+            run: directory of the run.
+            config: run configuration.
             size: number of ranks.
         """
-        self._log_dir = log_dir
-        self._writer = tf.summary.create_file_writer(log_dir)
-        self._splits: dict[str, Any] = {}  # a writer each
-        self._drawing: tuple[int, Evaluation] | None = None  # with its step
+        self._run = run
+        self._writer = tf.summary.create_file_writer(str(run.path))
+        self._splits: dict[str, Any] = {}  # writers of evaluations
+        self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
         values = {**dataclasses.asdict(config), "size": size}
         rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-        shown = {
+        hyperparameters = {
             name: value if isinstance(value, (bool, int, float)) else str(value)
             for name, value in values.items()
             if name in _HPARAMS
         }
+        evaluations = run.evaluations.name
         with self._writer.as_default(step=0):
             tf.summary.text("flags", f"| flag | value |\n|---|---|\n{rows}")
             hparams.hparams_config(
-                [hparams.HParam(name) for name in shown],
+                [hparams.HParam(name) for name in hyperparameters],
                 [
-                    hparams.Metric("precision", f"{EVAL_DIRECTORY}/{split}", split)
+                    hparams.Metric("precision", f"{evaluations}/{split}", split)
                     for split in ("test", "validation", "train")
                 ],
             )
-            hparams.hparams(shown)
+            hparams.hparams(hyperparameters)
             _write(custom_scalar.pb(_layout()))
 
     def graph(self, graph: tf.Graph) -> None:
@@ -94,13 +92,13 @@ class EventFiles(Writer):
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
         with self._writer.as_default(step=metrics.step):
             _write_scalars(values)
-        self._writer.flush()  # a kill may come before the next checkpoint
+        self._writer.flush()  # the process may be killed before the next checkpoint
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Writes scalars, and now and then pictures and histograms."""
+        """Writes scalars, and from time to time images and histograms."""
         for split, result in evaluation.results.items():
             if split not in self._splits:
-                path = os.path.join(self._log_dir, EVAL_DIRECTORY, split)
+                path = str(self._run.evaluation(split))
                 self._splits[split] = tf.summary.create_file_writer(path)
             with self._splits[split].as_default(step=step):
                 _write_scalars({"precision": result.value})
@@ -109,39 +107,43 @@ class EventFiles(Writer):
         with self._writer.as_default(step=step):
             _write_scalars(
                 {
-                    f"{tag}/{index}": value
+                    f"{tag}/{name}": value
                     for tag, values in (
                         ("precision_of_class", test.of_class.tolist()),
                         ("recall_of_class", test.recall.tolist()),
                     )
-                    for index, value in enumerate(values)
+                    for name, value in zip(evaluation.spec.class_names, values)
                     if not math.isnan(value)
                 }
             )
-        self._drawing = (step, evaluation)
-        if time.monotonic() - self._drawn > _SECONDS_A_DRAWING:
+        self._pending = (step, evaluation)
+        if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
         self._writer.flush()
 
     def _draw(self) -> None:
-        """Writes pictures and histograms of the newest evaluation."""
-        if self._drawing is None:
+        """Writes images and histograms of the newest evaluation."""
+        if self._pending is None:
             return
-        step, evaluation = self._drawing
+        from distmnist.metrics import figures  # Matplotlib takes time to import
+
+        step, evaluation = self._pending
+        names = evaluation.spec.class_names
+        matrix = evaluation.results["test"].confusion
+        mistakes = most_wrong(evaluation.test, evaluation.network)
+        images = {
+            "confusion_matrix": figures.confusion_matrix(matrix, names, "test"),
+            "most_wrong": figures.most_wrong(mistakes, evaluation.spec),
+        }
         with self._writer.as_default(step=step):
-            matrix = evaluation.results["test"].confusion
-            worst = find_worst(evaluation.test, evaluation.network)
-            for name, picture in (
-                ("confusion_matrix", figures.confusion_matrix(matrix, "test")),
-                ("worst_digits", figures.mistakes(worst)),
-            ):
-                tf.summary.image(f"test/{name}", picture[np.newaxis])
+            for name, image in images.items():
+                tf.summary.image(f"test/{name}", image[np.newaxis])
             for name, variable in evaluation.network.named_variables.items():
                 _write(histogram.histogram_pb(name, variable.numpy().ravel()))
-        self._drawing, self._drawn = None, time.monotonic()
+        self._pending, self._drawn = None, time.monotonic()
 
     def close(self) -> None:
-        """Closes the files."""
+        """Writes pending images, and closes the files."""
         self._draw()
         for writer in (self._writer, *self._splits.values()):
             writer.close()
@@ -152,18 +154,18 @@ def _write_scalars(values: Mapping[str, float]) -> None:
     _write(*(scalar.scalar_pb(tag, value) for tag, value in values.items()))
 
 
-def _write(*made: Any) -> None:
-    """Writes summaries that TensorBoard's own code has made.
+def _write(*summaries: Any) -> None:
+    """Writes summaries that TensorBoard's own code has created.
 
-    In one call of TensorFlow's; its own `tf.summary` takes several for each.  The bytes
-    of protocol buffers one after another are those of one with the values of all.
+    In one call of TensorFlow, where `tf.summary` takes several for each: concatenated
+    protocol buffers are one with the values of all.
     """
-    joined = b"".join(one.SerializeToString() for one in made)
+    joined = b"".join(summary.SerializeToString() for summary in summaries)
     tf.summary.experimental.write_raw_pb(joined)
 
 
 def _layout() -> layout_pb2.Layout:
-    """Returns which charts show several curves together."""
+    """Returns the charts of several curves."""
     return layout_pb2.Layout(
         category=[
             layout_pb2.Category(

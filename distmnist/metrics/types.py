@@ -1,4 +1,4 @@
-"""What there is to tell of a run, and the interface of those who tell it."""
+"""Metric types, and the interface of metric writers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress
-from distmnist.data.datasets import Split
+from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.distributed.cluster import Cluster
-from distmnist.models.model import Network
+from distmnist.models.network import Network
 
 
 class Run(NamedTuple):
-    """What is going to be told of.
+    """A run that is about to train.
 
     Attributes:
-        config: of the run.
-        cluster: of the run.
+        config: run configuration.
+        cluster: the ranks.
         num_examples: size of the training split.
-        start: where the training begins.
-        last_step: where it ends.
+        start: progress at the start of training.
+        last_step: step to train to.
     """
 
     config: Config
@@ -39,9 +39,9 @@ class Precision(NamedTuple):
 
     Attributes:
         num_examples: size of the split.
-        num_correct: how many have their label as the highest logit.
-        confusion: int64 [10, 10]: how many of each label (row) were taken for each
-            class (column).  What has no finite logits is in none.
+        num_correct: examples whose label has the highest logit.
+        confusion: int64 [num_classes, num_classes]: number of examples by label (row)
+            and prediction (column).  Examples without finite logits are in no cell.
     """
 
     num_examples: int
@@ -55,55 +55,57 @@ class Precision(NamedTuple):
 
     @property
     def of_class(self) -> NDArray[np.float64]:
-        """Of what was taken for each class, the fraction that is; nan if nothing."""
+        """Precision of each class, [num_classes]; nan if it was never predicted."""
         return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Of each class, the fraction that was found; nan if there is none."""
+        """Recall of each class, [num_classes]; nan if it has no examples."""
         return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=1))
 
 
 class Mistakes(NamedTuple):
-    """Examples of a split that the network is most wrong about, the worst first.
+    """The misclassified examples of a split with the highest loss, highest first.
 
     Attributes:
-        images: uint8 [n, 784].
+        features: uint8 [n, num_features].
         labels: int [n].
-        guesses: int [n]; the class of the highest logit.
-        probabilities: float [n]; of the label, as the network has it.
+        predictions: int [n]; class of the highest logit.
+        probabilities: float [n]; predicted probability of the label.
     """
 
-    images: NDArray[np.uint8]
+    features: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    guesses: NDArray[np.int64]
+    predictions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 
 
 class Evaluation(NamedTuple):
-    """What came of an evaluation.
+    """The result of an evaluation.
 
     Attributes:
         results: precision by name of the split.
-        test: the test split, as tensors.
-        network: that was evaluated; its variables go on changing.
+        test: test split, as tensors.
+        network: evaluated network; its variables continue to change.
+        spec: shapes and classes of the data set.
     """
 
     results: Mapping[str, Precision]
     test: Split
     network: Network
+    spec: DatasetSpec
 
 
 class TrainMetrics(NamedTuple):
-    """What is known of the steps since the last log line.
+    """Metrics of the steps since the previous log line.
 
     Attributes:
         step: completed steps.
-        loss: of the global batch of the last step.
-        learning_rate: of the last step.
-        gradient_norm: of the gradient of the last step, over all ranks and variables.
-        examples_per_sec: of all ranks together.
-        sec_per_step: mean duration of a step.
+        loss: mean loss of the last global batch.
+        learning_rate: learning rate of the last step.
+        gradient_norm: global L2 norm of the last step's averaged gradient.
+        examples_per_sec: throughput of all ranks together.
+        sec_per_step: mean duration of a step, in seconds.
         step_ms: percentiles of the duration of a step, in milliseconds, by name.
         epoch: passes over the training split so far, a fraction.
     """
@@ -118,25 +120,25 @@ class TrainMetrics(NamedTuple):
     epoch: float
 
 
-class Writer:
-    """Receives what is worth telling."""
+class MetricWriter:
+    """Base class of metric writers; writes nothing itself."""
 
     def graph(self, graph: tf.Graph) -> None:
-        """Shows the network."""
+        """Writes the graph of the network."""
 
     def train(self, metrics: TrainMetrics) -> None:
-        """Tells of training."""
+        """Writes training metrics."""
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Tells of an evaluation of all splits.
+        """Writes the result of an evaluation of all splits.
 
         Args:
             step: completed steps.
-            evaluation: what came of it.
+            evaluation: the result.
         """
 
     def close(self) -> None:
-        """Brings all to the disk."""
+        """Writes what is pending, and closes the files."""
 
 
 def _fractions(

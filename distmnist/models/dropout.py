@@ -1,11 +1,11 @@
-"""Dropout that does not know how many ranks there are."""
+"""Dropout that is invariant to the number of ranks."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") makes four
-# numbers at each value of its counter, whoever asks for them.
+# Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is
+# counter-based: each value of its counter yields four numbers, on every rank the same.
 _PHILOX = 1
 _NUMBERS = 4
 
@@ -13,24 +13,24 @@ _NUMBERS = 4
 def dropout(
     units: tf.Tensor, rate: float, seed: int, position: tf.Tensor, layer: int = 0
 ) -> tf.Tensor:
-    """Sets units to zero at random, and scales up the others to make up for it.
+    """Sets units to zero at random, and scales up the others to keep the mean.
 
-    Which ones, depends on the seed of the run and on the example's position in the
-    stream of training examples alone: each example has numbers of its own, and so they
-    are the same whichever rank it comes to.
+    The choice depends only on the seed of the run and on each example's position in the
+    stream of training examples: each example has its own random numbers, the same on
+    whichever rank it is processed.
 
     Args:
         units: float [batch, units].
-        rate: the fraction that becomes zero, in [0, 1).
+        rate: fraction of units set to zero, in [0, 1).
         seed: seed of the run.
-        position: of the batch's first example; see `model.Network`.
-        layer: tells several dropouts of a network apart.
+        position: position of the batch's first example; see `network.Network`.
+        layer: index of this dropout in its network, so that each draws other numbers.
 
     Returns:
         The tensor, of the same type and shape.
     """
     batch, width = tf.shape(units)[0], units.shape[1]
-    blocks = -(-width // _NUMBERS)  # values of the counter that an example takes
+    blocks = -(-width // _NUMBERS)  # counter values per example
     start = tf.cast(position, tf.uint64) * tf.constant(blocks, tf.uint64)
     numbers = tf.raw_ops.StatelessRandomUniformV2(
         shape=[batch, blocks * _NUMBERS],

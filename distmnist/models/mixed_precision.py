@@ -1,7 +1,7 @@
-"""Computing in another type than the parameters': bfloat16, float16.
+"""Mixed precision: computing in bfloat16 or float16, with float32 parameters.
 
-The variables, the loss and the update stay float32 ("mixed precision", Micikevicius
-et al. 2018, arXiv:1710.03740); only what lies between two casts changes.
+The variables, the loss and the update stay float32 (Micikevicius et al. 2018, "Mixed
+Precision Training", arXiv:1710.03740); only the computation between two casts changes.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import tensorflow as tf
 
 Cast = Callable[[tf.Tensor], tf.Tensor]
 
-# Gradients of a mean over a batch are small, and float16 ends at 6e-8: they are
-# computed so many times larger.  A power of two, so that no bit is lost by it.
+# Loss scaling: gradients of a mean over a batch can be smaller than float16's least
+# positive value, 6e-8. A power of two, so that scaling is exact.
 _LOSS_SCALE = {tf.float16: 1024.0}
 
 
 def casts(dtype: tf.DType) -> tuple[Cast, Cast]:
-    """Returns the casts that enclose what is computed in a type.
+    """Returns the casts around a computation in another type.
 
-    Between them gradients are scaled, where the type needs it: the second cast
-    multiplies those that come back through it, the first divides them again.
+    Between them gradients are scaled, if the type needs it: in the backward pass the
+    second cast multiplies them, and the first divides them again.
 
     Args:
-        dtype: tf.float32, tf.bfloat16 or tf.float16.
+        dtype: compute type: tf.float32, tf.bfloat16 or tf.float16.
 
     Returns:
-        A cast from float32 to the type, and one back.
+        A cast from float32 to the type, and one back to float32.
     """
     if dtype == tf.float32:
         return tf.convert_to_tensor, tf.identity

@@ -1,4 +1,4 @@
-"""Curves of runs, drawn by Matplotlib."""
+"""Line charts, drawn by Matplotlib."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-# Okabe and Ito's, without their green and red: told apart by the color-blind too, and
-# the styles by who sees no color at all.
+# The palette of Okabe and Ito without green and red, which some readers cannot
+# distinguish; the styles do without color.
 _COLORS = ("#0072b2", "#e69f00", "#000000", "#56b4e9", "#cc79a7", "#7f7f7f")
 _STYLES = ("-", "--", ":", "-.")
 
 Curve = tuple[Sequence[float], Sequence[float]]
+"""The x and the y values of the points."""
 
 
 def draw(
@@ -21,11 +22,11 @@ def draw(
     """Draws curves in one chart.
 
     Args:
-        title: what it shows.
-        x: name of the axis, with its unit.
-        y: name of the other.
-        curves: points by the name of the curve.
-        log: whether the y axis is logarithmic.
+        title: title of the chart.
+        x: label of the x axis, with its unit.
+        y: label of the y axis, with its unit.
+        curves: curves by their names in the legend.
+        log: use a logarithmic y axis.
     """
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
@@ -51,7 +52,7 @@ def draw(
 
 
 def svg(figure: Figure) -> str:
-    """Returns a chart as an element of HTML."""
+    """Returns a chart as an HTML element."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()

@@ -1,4 +1,4 @@
-"""The page that compares runs: what it says, and the HTML that it becomes."""
+"""The report: the content of the page, and its rendering as HTML."""
 
 from __future__ import annotations
 
@@ -6,138 +6,39 @@ import base64
 import dataclasses
 import datetime
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from distmnist.checkpoint import inference
-from distmnist.checkpoint.inference import Saved
-from distmnist.core.errors import InputError, UserError
-from distmnist.data import loading
-from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import figures
-from distmnist.metrics.evaluator import Evaluator, find_worst
-from distmnist.metrics.types import Mistakes, Precision, Writer
-from distmnist.metrics.writers import METRICS_FILE
 from distmnist.reporting import charts
+from distmnist.reporting.reader import RunRecord
 
+# Fields of the "start" line of metrics.jsonl that do not describe the environment.
 _NOT_OF_ENVIRONMENT = ("kind", "step", "size", "time")
 
 
-class RunRecord(NamedTuple):
-    """What a run has left behind.
-
-    Attributes:
-        name: its log directory.
-        start: the newest "start" line of metrics.jsonl, if any.
-        train: its "train" lines, in the order of steps.
-        eval: its "eval" lines of each split, in the order of steps.
-        saved: its newest checkpoint, if any.
-        results: precision of that checkpoint, by split; empty if not to be had.
-        worst: of the test split.
-        remark: why there are no results.
-    """
-
-    name: str
-    start: Mapping[str, Any]
-    train: Sequence[Mapping[str, Any]]
-    eval: Mapping[str, Sequence[Mapping[str, Any]]]
-    saved: Saved | None
-    results: Mapping[str, Precision]
-    worst: Mistakes | None
-    remark: str
-
-    def epoch(self, step: int) -> float:
-        """Returns how many passes over the training split a step ends."""
-        steps = [0, *(line["step"] for line in self.train)]
-        return float(
-            np.interp(step, steps, [0, *(line["epoch"] for line in self.train)])
-        )
-
-
-def read(log_dir: str, alone: Cluster, input_data_dir: str | None = None) -> RunRecord:
-    """Reads what a run has left behind, and evaluates its newest checkpoint.
-
-    Args:
-        log_dir: of the run.
-        alone: a cluster of one.
-        input_data_dir: of MNIST; by default where the run had it.
-
-    Raises:
-        InputError: there is no run, or it can't be read.
-    """
-    lines = _read_lines(Path(log_dir, METRICS_FILE))
-    evals: dict[str, list[dict[str, Any]]] = {}
-    for line in lines:
-        if line["kind"] == "eval":
-            evals.setdefault(line["split"], []).append(line)
-    starts = [line for line in lines if line["kind"] == "start"]
-    saved = None
-    results: Mapping[str, Precision] = {}
-    worst, remark = None, ""
-    try:
-        saved = inference.find(log_dir, alone)
-        dataset = loading.load_for(saved, alone, input_data_dir)
-        splits = loading.to_tensors(dataset.splits)
-        network = inference.load(saved, alone)
-        results = Evaluator(splits, network, alone, Writer()).evaluate()
-        worst = find_worst(splits["test"], network)
-    except UserError as error:
-        remark = str(error)
-    return RunRecord(
-        name=log_dir,
-        start=starts[-1] if starts else {},
-        train=[line for line in lines if line["kind"] == "train"],
-        eval=evals,
-        saved=saved,
-        results=results,
-        worst=worst,
-        remark=remark,
-    )
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads metrics.jsonl."""
-    lines = []
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be read ({error.strerror}); give the --log_dir of a run"
-        ) from None
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            if number < len(text.splitlines()):  # else the run was cut short
-                raise InputError(
-                    f"{path}, line {number}: is not JSON; delete the line"
-                ) from None
-    return lines
-
-
 def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
-    """Writes the page.
+    """Writes the page, and the charts and images as files if requested.
 
     Args:
-        runs: to show, side by side.
-        output: the HTML file.
-        png_dir: directory to write all charts and pictures to; None: nowhere.
+        runs: runs to show side by side.
+        output: path of the HTML file.
+        png_dir: directory for PNG files of all charts and images; None for no files.
 
     Raises:
-        OSError: a file can't be written.
+        OSError: a file cannot be written.
     """
-    figures = _charts(runs)
+    curves = _charts(runs)
     images = {
-        f"{kind}-{index}": picture
+        f"{kind}-{index}": image
         for index, run in enumerate(runs)
-        for kind, picture in _pictures(run).items()
+        for kind, image in _images(run).items()
     }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("distmnist.reporting", ""),
@@ -145,11 +46,10 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
     html = environment.get_template("page.html").render(
         runs=runs,
-        charts={name: charts.svg(figure) for name, figure in figures.items()},
-        pictures={name: _data_url(picture) for name, picture in images.items()},
+        charts={name: charts.svg(figure) for name, figure in curves.items()},
+        images={name: _data_url(image) for name, image in images.items()},
         summary=_summary(runs),
         configuration=_rows(
             runs, lambda run: dataclasses.asdict(run.saved.config) if run.saved else {}
@@ -168,17 +68,17 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
     Path(output).write_text(html, encoding="utf-8")
     if png_dir:
         Path(png_dir).mkdir(parents=True, exist_ok=True)
-        for name, figure in figures.items():
+        for name, figure in curves.items():
             figure.savefig(Path(png_dir, f"{name}.png"), dpi=150)
-        for name, picture in images.items():
-            Image.fromarray(picture).save(Path(png_dir, f"{name}.png"))
+        for name, image in images.items():
+            Image.fromarray(image).save(Path(png_dir, f"{name}.png"))
 
 
 def _charts(runs: Sequence[RunRecord]) -> dict[str, Figure]:
-    """Returns the charts by name."""
+    """Draws the charts, by name."""
     epochs = "epochs (passes over the training split)"
 
-    def of_training(field: str) -> dict[str, charts.Curve]:
+    def training(field: str) -> dict[str, charts.Curve]:
         return {
             run.name: (
                 [line["epoch"] for line in lines],
@@ -188,7 +88,7 @@ def _charts(runs: Sequence[RunRecord]) -> dict[str, Figure]:
             if (lines := [line for line in run.train if field in line])
         }
 
-    def precision(run: RunRecord, split: str) -> charts.Curve:
+    def accuracy(run: RunRecord, split: str) -> charts.Curve:
         lines = run.eval.get(split, ())
         return (
             [run.epoch(line["step"]) for line in lines],
@@ -196,49 +96,51 @@ def _charts(runs: Sequence[RunRecord]) -> dict[str, Figure]:
         )
 
     if len(runs) == 1:
-        title = "Precision of each split"
-        precisions = {split: precision(runs[0], split) for split in runs[0].eval}
+        title = "Accuracy on each split"
+        accuracies = {split: accuracy(runs[0], split) for split in runs[0].eval}
     else:
-        title = "Precision of the test split"
-        precisions = {run.name: precision(run, "test") for run in runs}
+        title = "Accuracy on the test split"
+        accuracies = {run.name: accuracy(run, "test") for run in runs}
     return {
         "loss": charts.draw(
-            "Loss of the last batch",
+            "Loss of the last global batch",
             epochs,
             "cross-entropy (nats)",
-            of_training("loss"),
+            training("loss"),
             log=True,
         ),
-        "precision": charts.draw(title, epochs, "precision @ 1 (fraction)", precisions),
+        "precision": charts.draw(title, epochs, "accuracy (fraction)", accuracies),
         "throughput": charts.draw(
             "Throughput of all workers",
             epochs,
-            "examples a second",
-            of_training("examples_per_sec"),
+            "examples per second",
+            training("examples_per_sec"),
         ),
         "gradient_norm": charts.draw(
-            "Norm of the gradient",
+            "Gradient norm",
             epochs,
             "L2 norm",
-            of_training("gradient_norm"),
+            training("gradient_norm"),
             log=True,
         ),
     }
 
 
-def _pictures(run: RunRecord) -> dict[str, figures.Picture]:
-    """Returns the pictures of a run by kind."""
-    if run.worst is None:
+def _images(run: RunRecord) -> dict[str, figures.Image]:
+    """Draws the images of a run's evaluation, by kind."""
+    if run.evaluation is None:
         return {}
-    matrix = run.results["test"].confusion
+    spec, results, mistakes = run.evaluation
     return {
-        "confusion_matrix": figures.confusion_matrix(matrix, "test"),
-        "worst_digits": figures.mistakes(run.worst),
+        "confusion_matrix": figures.confusion_matrix(
+            results["test"].confusion, spec.class_names, "test"
+        ),
+        "most_wrong": figures.most_wrong(mistakes, spec),
     }
 
 
 def _summary(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """Returns the rows of the table that comes first: a name, a cell a run."""
+    """Returns the rows of the summary: a name, and a cell per run."""
 
     def row(name: str, cell: Callable[[RunRecord], object]) -> tuple[str, list[str]]:
         return name, [_number(cell(run)) for run in runs]
@@ -255,23 +157,23 @@ def _summary(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
         return run.train[-1][field] if run.train else None
 
     return [
-        row("Precision @ 1, test", lambda run: last(run, "test")),
-        row("Precision @ 1, validation", lambda run: last(run, "validation")),
-        row("Precision @ 1, train", lambda run: last(run, "train")),
-        row("Loss of the last batch", lambda run: newest(run, "loss")),
+        row("Accuracy, test", lambda run: last(run, "test")),
+        row("Accuracy, validation", lambda run: last(run, "validation")),
+        row("Accuracy, train", lambda run: last(run, "train")),
+        row("Loss of the last global batch", lambda run: newest(run, "loss")),
         row("Workers", lambda run: newest(run, "size")),
         row("Steps", lambda run: newest(run, "step")),
         row("Epochs", lambda run: newest(run, "epoch")),
-        row("Examples a second, median", lambda run: median(run, "examples_per_sec")),
+        row("Examples per second, median", lambda run: median(run, "examples_per_sec")),
         row("Data set", lambda run: run.saved and run.saved.dataset["name"]),
-        row("Checkpoint of step", lambda run: run.saved and run.saved.step),
+        row("Checkpoint step", lambda run: run.saved and run.saved.step),
     ]
 
 
 def _rows(
     runs: Sequence[RunRecord], values: Callable[[RunRecord], Mapping[str, Any]]
 ) -> list[tuple[str, list[str], bool]]:
-    """Returns the rows of a table: a name, a cell a run, whether they differ."""
+    """Returns the rows of a table: a name, a cell per run, whether the cells differ."""
     tables = [values(run) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     rows = []
@@ -283,7 +185,7 @@ def _rows(
 
 
 def _number(value: object) -> str:
-    """Returns a value as people read it."""
+    """Formats a value for the page."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "-"
     if isinstance(value, float):
@@ -295,8 +197,8 @@ def _number(value: object) -> str:
     return str(value)
 
 
-def _data_url(picture: figures.Picture) -> str:
-    """Returns a picture as a URL that holds all of it."""
+def _data_url(image: figures.Image) -> str:
+    """Returns an image as a data URL."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,1 +1,1 @@
-"""The parts of launch/submit_k8s: submits a training job to a cluster, follows it."""
+"""Implementation of launch/submit_k8s, which submits and follows training jobs."""

@@ -1,4 +1,4 @@
-"""Follows a job to its end: its state on one line, its log, its result."""
+"""Follows a job until it ends: shows its state, its log and its result."""
 
 from __future__ import annotations
 
@@ -11,61 +11,62 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distmnist.core import config
+from distmnist.core import flags
+from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError
 from launch.submit import manifests, state
 from launch.submit.api import Api
 from launch.submit.manifests import Object
 
-OUT_OF_TIME = 124  # as timeout(1)
+TIMEOUT_STATUS = 124  # exit status, as of timeout(1)
 
-_PATIENCE = 60.0  # seconds: an image that can't be pulled now may be pulled later
-_LAST_LINES = 30.0  # seconds to read the rest of the log in, after the job's end
-_TAIL = 20  # lines shown of a failed worker's log
+_PATIENCE = 60.0  # seconds in an unrecoverable state; an image pull may be retried
+_LAST_LINES = 30.0  # timeout in seconds for the rest of the log, once the job ended
+_TAIL = 20  # log lines shown of a failed worker
 _STEP = re.compile(r"Step (\d+): loss = (\S+)")
 
 
 class Screen:
-    """Log lines on standard output; the job's state on standard error.
+    """Prints log lines to standard output and the state of the job to standard error.
 
-    On a terminal the state is one line, below the log; elsewhere each change of it,
-    but for the steps, which are in the log.
+    On a terminal, the state is a status line below the log. Elsewhere each change of
+    state is printed, without the training progress, which is in the log.
     """
 
     def __init__(self) -> None:
-        """Shows nothing yet."""
+        """Creates an empty screen."""
         self._terminal = sys.stderr.isatty()
         self._shown = ""
 
     def log(self, line: str) -> None:
-        """Prints a line of the log."""
+        """Prints a log line."""
         self._clear()
         print(line, flush=True)
         if self._terminal:
             print(self._shown, end="", file=sys.stderr, flush=True)
 
-    def tell(self, line: str) -> None:
-        """Prints a line of this program's."""
+    def report(self, line: str) -> None:
+        """Prints a message of this program."""
         self._clear()
         print(f"submit_k8s: {line}", file=sys.stderr, flush=True)
         self._shown = ""
 
     def state(self, text: str, steps: str) -> None:
-        """Shows how the job is.
+        """Updates the state.
 
         Args:
-            text: its state.
-            steps: how far it is.
+            text: State of the job.
+            steps: Training progress, appended on a terminal.
         """
         if self._terminal:
-            # A line that wraps could not be taken back.
+            # A line that wraps could not be erased.
             line = (text + steps)[: shutil.get_terminal_size().columns - 1]
             if line != self._shown:
                 self._clear()
                 self._shown = line
                 print(line, end="", file=sys.stderr, flush=True)
         elif text != self._shown:
-            self.tell(text)
+            self.report(text)
             self._shown = text
 
     def _clear(self) -> None:
@@ -77,12 +78,12 @@ class Follower:
     """Follows one job."""
 
     def __init__(self, api: Api, job: Object, screen: Screen):
-        """Begins to watch.
+        """Starts watching the job, its pods and warning events.
 
         Args:
-            api: the cluster.
-            job: as it was created or found.
-            screen: what the user sees.
+            api: API server.
+            job: Job or MPIJob.
+            screen: Output.
         """
         self._api = api
         self._screen = screen
@@ -98,7 +99,7 @@ class Follower:
         self._warnings: list[Object] = []
         self._steps = ""
         self._lost: set[str] = set()
-        self._logs: dict[str, bool] = {}  # pods whose log is read; whether to its end
+        self._logs: dict[str, bool] = {}  # by pod: whether its log was read completely
         self._updates: queue.Queue[tuple[str, Any]] = queue.Queue()
         selector = state.selector(self._name)
         self._start("job", lambda: api.watch_job(job))
@@ -106,7 +107,7 @@ class Follower:
         self._start("warnings", api.watch_warnings)
 
     def _start(self, kind: str, source: Callable[[], Iterable[Any]]) -> None:
-        """Lets a thread hand on what a source yields."""
+        """Starts a thread that queues the items of a source as updates."""
 
         def run() -> None:
             try:
@@ -114,34 +115,35 @@ class Follower:
                     self._updates.put((kind, update))
                 self._updates.put(("end", kind))
             except InputError as error:
-                # Who may not see events can follow without.
+                # Without permission to read events, following still works.
                 self._updates.put(("end" if kind == "warnings" else "error", error))
 
         threading.Thread(target=run, daemon=True).start()
 
     def run(self, deadline: float | None) -> int:
-        """Shows how the job is until it has ended.
+        """Follows the job until it ends.
 
         Args:
-            deadline: of `time.monotonic`; None: there is none.
+            deadline: Time of `time.monotonic`, in seconds, at which to delete the job;
+                None for no deadline.
 
         Returns:
-            The exit status: of the training, or 124 if the time is up.
+            The exit status of the training, or 124 at the deadline.
 
         Raises:
-            UserError: the cluster has taken the job away, or can't run it.
+            UserError: The job was deleted or cannot run.
         """
-        hopeless_since = None
+        blocked_since = None
         while self._job is not None and not state.ended(self._job):
             if deadline and time.monotonic() > deadline:
-                return self._out_of_time()
+                return self._time_out()
             self._update(0.5)
             self._show()
-            problem = state.hopeless(self._pods)
-            hopeless_since = (hopeless_since or time.monotonic()) if problem else None
-            if hopeless_since and time.monotonic() > hopeless_since + _PATIENCE:
+            problem = state.unrecoverable(self._pods)
+            blocked_since = (blocked_since or time.monotonic()) if problem else None
+            if blocked_since and time.monotonic() > blocked_since + _PATIENCE:
                 raise UserError(
-                    f"{problem}; the job is left as it is, to end it: "
+                    f"{problem}; the job is kept, delete it with "
                     f"launch/submit_k8s --delete={self._name}"
                 )
         if self._job is None:
@@ -149,7 +151,7 @@ class Follower:
         return self._result(self._job)
 
     def _update(self, seconds: float) -> None:
-        """Takes in what has happened, waiting for it if nothing has."""
+        """Processes the next update, waiting up to some seconds for it."""
         try:
             kind, update = self._updates.get(timeout=seconds)
         except queue.Empty:
@@ -177,7 +179,7 @@ class Follower:
             self._read_logs()
 
     def _read_logs(self) -> None:
-        """Begins to read the log of the next launcher, if the one before is done."""
+        """Starts reading the log of the next launcher once the previous is complete."""
         for pod in state.with_log(self._pods):
             name = pod["metadata"]["name"]
             if not self._logs.get(name, True):
@@ -204,7 +206,7 @@ class Follower:
             return
         launchers = state.with_log(self._pods)
         if self._lost:
-            text = "connection lost, trying again"
+            text = "connection lost, retrying"
         elif launchers and state.has_ended(launchers[-1]):
             text = "ended"
         elif launchers and state.has_started(launchers[-1]):
@@ -216,22 +218,22 @@ class Follower:
             f"{self._name}: {text}{ready if self._workers else ''}", self._steps
         )
 
-    def _out_of_time(self) -> int:
+    def _time_out(self) -> int:
         assert self._job is not None
         why = state.waiting(self._job, self._pods, self._warnings)
         running = any(map(state.has_started, state.with_log(self._pods)))
         self._api.delete_job(self._job)
-        self._screen.tell(
-            f"out of time, {'while running' if running else f'pending: {why}'}; "
+        self._screen.report(
+            f"timed out, {'while running' if running else f'pending: {why}'}; "
             f"{self._name} was deleted"
         )
-        return OUT_OF_TIME
+        return TIMEOUT_STATUS
 
     def _result(self, job: Object) -> int:
-        """Shows the rest of the log, and tells how the job ended."""
+        """Shows the rest of the log and the result; returns the exit status."""
         condition = state.ended(job)
         assert condition is not None
-        # The watches may be behind.
+        # The watches may lag behind.
         pods = self._pods = self._api.pods(state.selector(self._name))
         logs = {pod["metadata"]["name"] for pod in pods.values() if _has_log(pod)}
         end = time.monotonic() + _LAST_LINES
@@ -240,17 +242,17 @@ class Follower:
             self._update(0.1)
             self._read_logs()
         if condition["type"] != "Failed":
-            self._screen.tell(f"{self._name}: done{self._steps}")
+            self._screen.report(f"{self._name}: done{self._steps}")
             return 0
         if condition.get("reason") == "DeadlineExceeded":
-            self._screen.tell(f"{self._name}: out of time{self._steps}")
-            return OUT_OF_TIME
+            self._screen.report(f"{self._name}: timed out{self._steps}")
+            return TIMEOUT_STATUS
         pod, reason = state.failure(pods)
         if pod is not None and state.is_worker(pod):
             name = pod["metadata"]["name"]
             for line in self._api.tail(name, "worker", _TAIL):
                 self._screen.log(f"{name}: {line}")
-        self._screen.tell(
+        self._screen.report(
             f"{self._name}: failed: {reason or condition.get('message', '')}"
         )
         return state.exit_status(pods) or 1
@@ -261,10 +263,10 @@ def _has_log(pod: Object) -> bool:
 
 
 def _last_step(job: Object) -> int | None:
-    """Returns the step that a job trains to, if its flags say so."""
+    """Returns the last step of a job, if its flags determine it."""
     try:
-        config.define_flags()
-        settings = config.parse(["distmnist.train", *manifests.training_flags(job)])
-    except InputError:  # submitted by another version
+        argv = ["distmnist.train", *manifests.training_flags(job)]
+        settings = flags.parse(Config, argv, usage=None)
+    except InputError:  # submitted by another version of distmnist
         return None
     return None if settings.num_epochs else settings.max_steps

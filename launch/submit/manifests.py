@@ -1,7 +1,7 @@
-"""The objects of a job: those of k8s/, with what the user asked for filled in.
+"""Renders the objects of a job: the manifests in k8s/ with the options filled in.
 
-`build` is as much of kustomize as k8s/ makes use of, so that nobody needs kubectl;
-a test compares the two.
+`build` implements the part of kustomize that k8s/ uses, without kubectl. A test
+compares the two.
 """
 
 from __future__ import annotations
@@ -25,10 +25,13 @@ COMPONENT = "app.kubernetes.io/component"
 
 
 def build(*directories: Path) -> list[Object]:
-    """Returns the objects of directories that each have a kustomization.yaml.
+    """Builds directories that have a kustomization.yaml.
 
     Args:
-        directories: kustomizations first, then the components that patch them all.
+        directories: Kustomizations, followed by the components that patch all of them.
+
+    Returns:
+        The objects.
     """
     objects: list[Object] = []
     for directory in directories:
@@ -44,8 +47,7 @@ def build(*directories: Path) -> list[Object]:
 
 
 def _read(path: Path) -> list[Object]:
-    # An alias of YAML's arrives as one object in several places, where each is to be
-    # edited by itself.
+    # YAML aliases load as one shared object; each occurrence must be editable alone.
     return [_unshared(thing) for thing in yaml.safe_load_all(path.read_text())]
 
 
@@ -65,7 +67,14 @@ def _patch(objects: list[Object], component: Path) -> None:
 
 
 def render(options: Options) -> list[Object]:
-    """Returns what is to be created: the volume's claim, if it is ours, and the job."""
+    """Renders the objects to create.
+
+    Args:
+        options: Command-line options.
+
+    Returns:
+        The job, preceded by the PersistentVolumeClaim unless `--pvc` names another one.
+    """
     components = {
         "gpu": options.gpus_per_worker > 0,
         "elastic": options.elastic,
@@ -85,7 +94,7 @@ def render(options: Options) -> list[Object]:
 
 
 def _fill_in(job: Object, options: Options) -> None:
-    """Gives a job the values that the user asked for."""
+    """Fills the options into a job."""
     spec, pods = job["spec"], list(templates(job))
     metadata = [job["metadata"], *(pod["metadata"] for pod in pods)]
     job["metadata"]["name"] = options.name
@@ -128,7 +137,7 @@ def _fill_in(job: Object, options: Options) -> None:
 
 
 def templates(job: Object) -> Iterable[Object]:
-    """Returns the templates of a job's pods: who has the log first, workers last."""
+    """Returns the pod templates of a job, that with the training log first."""
     if job["kind"] == "Job":
         return [job["spec"]["template"]]
     roles = job["spec"]["mpiReplicaSpecs"]
@@ -136,12 +145,12 @@ def templates(job: Object) -> Iterable[Object]:
 
 
 def training_flags(job: Object) -> list[str]:
-    """Returns the flags of distmnist.train in a job's command; [] if it has none."""
+    """Returns the flags of distmnist.train in the command of a job."""
     command = next(iter(templates(job)))["spec"]["containers"][0].get("command", [])
     train = "distmnist.train"
     return command[command.index(train) + 1 :] if train in command else []
 
 
 def to_yaml(objects: Iterable[Object]) -> str:
-    """Returns objects as YAML, for kubectl."""
+    """Returns objects as a YAML stream for kubectl."""
     return yaml.safe_dump_all(copy.deepcopy(list(objects)), sort_keys=False)

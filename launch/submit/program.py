@@ -1,4 +1,4 @@
-"""launch/submit_k8s: from the command line to the exit status."""
+"""launch/submit_k8s: runs a command line, and returns the exit status."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from launch.submit.follow import Follower, Screen
 from launch.submit.manifests import Object
 from launch.submit.options import Options
 
-_SUBMISSION = "distmnist/submission"  # annotation: which run of this program made it
+_SUBMISSION = "distmnist/submission"  # annotation: identifies the submission
 
 
 def main(argv: Sequence[str]) -> int:
-    """Does what the command line asks for.
+    """Runs a command line.
 
     Args:
         argv: the program's name and its arguments.
@@ -32,10 +32,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _run(options_module.parse(argv), screen)
     except UserError as error:
-        screen.tell(str(error))
+        screen.report(str(error))
         return error.exit_status
     except KeyboardInterrupt:
-        screen.tell("interrupted")
+        screen.report("interrupted")
         return 130
 
 
@@ -46,7 +46,7 @@ def _run(options: Options, screen: Screen) -> int:
     api = Api(options.context, options.namespace)
     if options.delete:
         api.delete_job(api.find_job(options.delete))
-        screen.tell(f"{options.delete} was deleted; its volume is kept")
+        screen.report(f"{options.delete} was deleted; its volume is kept")
         return 0
     job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
     if options.detach:
@@ -61,7 +61,7 @@ def _run(options: Options, screen: Screen) -> int:
 
 
 def _submit(api: Api, options: Options, screen: Screen) -> Object:
-    """Creates the job, and its volume's claim where that is missing; returns it."""
+    """Creates the job, and its volume's claim if missing; returns the job."""
     *claims, job = manifests.render(options)
     name, submission = options.name, str(uuid.uuid4())
     job["metadata"]["annotations"] = {_SUBMISSION: submission}
@@ -78,26 +78,27 @@ def _submit(api: Api, options: Options, screen: Screen) -> Object:
     if not api.create(job, mine):
         raise InputError(
             f"a job {name} exists in namespace {api.namespace}: give another --name, "
-            f"follow it by --logs={name}, or end it by --delete={name}"
+            f"follow it with --logs={name}, or end it with --delete={name}"
         )
-    screen.tell(f"{name} was submitted to namespace {api.namespace}")
+    screen.report(f"{name} was submitted to namespace {api.namespace}")
     return job
 
 
 def _interrupted(api: Api, job: Object, screen: Screen) -> None:
-    """Asks what is to become of the job; where there is nobody to ask, leaves it."""
+    """Asks whether to delete the job; without a terminal, leaves it running."""
     name = job["metadata"]["name"]
     answer = ""
     if sys.stdin.isatty() and sys.stderr.isatty():
-        screen.tell(f"delete the job {name}? [y/N] ")
+        screen.report(f"delete the job {name}? [y/N] ")
         try:
             answer = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:  # once more: leave it
+        except KeyboardInterrupt:  # a second time: leave it running
             signal.signal(signal.SIGINT, signal.SIG_IGN)
     if answer in ("y", "yes"):
         api.delete_job(job)
-        screen.tell(f"{name} was deleted; its volume is kept")
+        screen.report(f"{name} was deleted; its volume is kept")
     else:
-        screen.tell(
-            f"{name} goes on; follow it by --logs={name}, end it by --delete={name}"
+        screen.report(
+            f"{name} keeps running; follow it with --logs={name}, end it with "
+            f"--delete={name}"
         )

@@ -1,4 +1,4 @@
-"""How a job is, read from its objects: pure functions."""
+"""Derives the state of a job from its Kubernetes objects: pure functions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from launch.submit.manifests import COMPONENT, INSTANCE, Object
 
 Pods = Mapping[str, Object]
 
-# A pod that waits for one of these does not come to run by itself.
-_HOPELESS = (
+# Waiting reasons that a pod does not recover from without a change.
+_UNRECOVERABLE = (
     "CreateContainerConfigError",
     "CreateContainerError",
     "ErrImageNeverPull",
@@ -22,12 +22,12 @@ _HOPELESS = (
 
 
 def selector(job: str) -> str:
-    """Returns the label selector of a job's pods."""
+    """Returns the label selector of the pods of a job."""
     return f"{INSTANCE}={job},app.kubernetes.io/name=distmnist"
 
 
 def ended(job: Object) -> Object | None:
-    """Returns the condition that says how a job ended, if it has."""
+    """Returns the condition that a job ended with; None while it has not ended."""
     for condition in job.get("status", {}).get("conditions", ()):
         if condition["status"] == "True" and condition["type"] in (
             *("Succeeded", "Complete"),
@@ -38,18 +38,18 @@ def ended(job: Object) -> Object | None:
 
 
 def is_worker(pod: Object) -> bool:
-    """Returns whether a pod is one of those that have no log of the training."""
+    """Returns whether a pod is a worker, whose log is not the training log."""
     return bool(pod["metadata"]["labels"].get(COMPONENT) == "worker")
 
 
 def with_log(pods: Pods) -> list[Object]:
-    """Returns the pods that have the training's log, the oldest first."""
+    """Returns the pods that have the training log, oldest first."""
     launchers = [pod for pod in pods.values() if not is_worker(pod)]
     return sorted(launchers, key=lambda pod: pod["metadata"]["creationTimestamp"])
 
 
 def container(pod: Object) -> Object:
-    """Returns the status of a pod's container; {} if there is none yet."""
+    """Returns the status of the container of a pod; {} if there is none yet."""
     statuses = pod.get("status", {}).get("containerStatuses") or [{}]
     return dict(statuses[0])
 
@@ -59,24 +59,24 @@ def _phase(pod: Object) -> str:
 
 
 def has_started(pod: Object) -> bool:
-    """Returns whether a pod's container has run, so that there is a log."""
+    """Returns whether the container of a pod has started, so that it has a log."""
     return bool({"running", "terminated"} & container(pod).get("state", {}).keys())
 
 
 def has_ended(pod: Object) -> bool:
-    """Returns whether a pod's container will write no more."""
+    """Returns whether the container of a pod has ended, so that its log is complete."""
     return _phase(pod) in ("Succeeded", "Failed")
 
 
 def ready(pods: Pods) -> int:
-    """Returns how many workers are ready."""
+    """Returns the number of ready workers."""
     return sum(
         bool(container(pod).get("ready")) for pod in pods.values() if is_worker(pod)
     )
 
 
 def newest_first(events: Iterable[Object]) -> list[Object]:
-    """Returns events by when they happened last."""
+    """Returns events sorted by their last occurrence, newest first."""
 
     def when(event: Object) -> str:
         return event.get("lastTimestamp") or event.get("eventTime") or ""
@@ -85,12 +85,21 @@ def newest_first(events: Iterable[Object]) -> list[Object]:
 
 
 def waiting(job: Object, pods: Pods, warnings: Iterable[Object]) -> str:
-    """Returns what a job that does not run yet waits for."""
+    """Returns what a job that is not running waits for.
+
+    Args:
+        job: Job or MPIJob.
+        pods: Pods of the job, by name.
+        warnings: Warning events of the namespace, newest first.
+
+    Returns:
+        A one-line description.
+    """
     if any(
         condition["type"] == "Suspended" and condition["status"] == "True"
         for condition in job.get("status", {}).get("conditions", ())
     ):
-        return "suspended, in its queue"
+        return "suspended in its queue"
     reasons = [reason for pod in pods.values() if (reason := _pod_waits(pod))]
     if reasons:
         others = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -120,32 +129,38 @@ def _pod_waits(pod: Object) -> str:
     return ""
 
 
-def hopeless(pods: Pods) -> str:
-    """Returns why a pod will not start by itself, if there is one."""
+def unrecoverable(pods: Pods) -> str:
+    """Returns why a pod cannot start; "" if no pod is in an unrecoverable state."""
     for pod in pods.values():
         held = container(pod).get("state", {}).get("waiting") or {}
-        if held.get("reason") in _HOPELESS:
+        if held.get("reason") in _UNRECOVERABLE:
             return _pod_waits(pod)
     return ""
 
 
 def failure(pods: Pods) -> tuple[Object | None, str]:
-    """Returns the pod to blame for a failure, and what happened to it.
+    """Finds the cause of a failure.
 
-    A worker that was killed comes before the launcher that ended for want of it.
+    Workers are examined first, because a launcher fails when a worker is killed.
+
+    Args:
+        pods: Pods of the job, by name.
+
+    Returns:
+        The pod that failed and a one-line reason; (None, "") if no pod failed.
     """
     candidates = sorted(pods.values(), key=lambda pod: not is_worker(pod))
     for pod in candidates:
         name, status = pod["metadata"]["name"], pod.get("status", {})
-        if status.get("reason"):  # Evicted, say
+        if status.get("reason"):  # for example Evicted
             about = _one_line(status.get("message", ""))
             return pod, f"{name} {status['reason']}: {about}"
         for state in ("state", "lastState"):
             end = container(pod).get(state, {}).get("terminated") or {}
             if end.get("reason") == "OOMKilled":
                 limit = pod["spec"]["containers"][0].get("resources", {})
-                memory = limit.get("limits", {}).get("memory", "no limit")
-                return pod, f"{name} OOMKilled: it took more memory than its {memory}"
+                memory = limit.get("limits", {}).get("memory", "none")
+                return pod, f"{name} OOMKilled: exceeded its memory limit, {memory}"
     for pod in reversed(with_log(pods)):
         end = _terminated(pod)
         if end.get("exitCode"):
@@ -155,7 +170,7 @@ def failure(pods: Pods) -> tuple[Object | None, str]:
 
 
 def exit_status(pods: Pods) -> int | None:
-    """Returns the status that the last launcher ended with, if one has."""
+    """Returns the exit status of the last launcher that ended; None if none has."""
     for pod in reversed(with_log(pods)):
         end = _terminated(pod)
         if "exitCode" in end:

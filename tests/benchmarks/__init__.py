@@ -1,1 +1,1 @@
-"""How fast distmnist is, beside its peers and the limits of the machine."""
+"""Benchmarks of distmnist, of comparable programs, and of the hardware limits."""

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started."""
+"""The benchmarked programs, and how each is started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOB_STEPS = 2000  # the tutorial's
 _DISTMNIST = "distmnist_steps"
 _PRODUCTS = "limits.products"
 _EXAMPLE = "peers.horovod_example"
-# A rank has one core of two, and its threads and Horovod's cycle are set to fit.
+# Threads and Horovod cycle for two ranks on two cores.
 _TUNED = {
     "HOROVOD_CYCLE_TIME": "0.1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -29,19 +29,19 @@ _TUNED = {
 
 
 class Contender(NamedTuple):
-    """A program to measure.
+    """A program to benchmark.
 
     Attributes:
-        name: for --only and results.json.
-        title: for people.
+        name: Identifier in --only and results.json.
+        title: Name in tables and plots.
         kind: 'distmnist', 'peer', 'limit' or 'job'.
-        ranks: number of processes that work together.
-        module: in this package; of a job, '' for distmnist.train.
-        launcher: what precedes the number of ranks and the command.
-        arguments: of the module.
-        environment: variables beside those of a shell.
-        needs: a package without which it is skipped.
-        tuned: whether its settings are better than those that its users have.
+        ranks: Number of processes.
+        module: Module in this package; '' for distmnist.train (jobs only).
+        launcher: Launcher command, without the number of ranks.
+        arguments: Arguments of the module.
+        environment: Additional environment variables.
+        needs: Optional package; the contender is skipped without it.
+        tuned: Whether settings differ from the defaults that users get.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Contender(NamedTuple):
     module: str
     launcher: Sequence[str] = PLAIN
     arguments: Sequence[str] = ()
-    environment: dict[str, str] = {}  # noqa: RUF012 - nobody writes to it
+    environment: dict[str, str] = {}  # noqa: RUF012 - never modified
     needs: str = ""
     tuned: bool = False
 
     def command(self, options: Sequence[str]) -> list[str]:
-        """Returns the command that starts it.
+        """Returns the command.
 
         Args:
-            options: what all modules are told.
+            options: Arguments common to all modules.
         """
         words = list(self.launcher)
         if words:
@@ -69,12 +69,12 @@ class Contender(NamedTuple):
         return [*words, "-m", f"{__package__}.{self.module}", *options, *self.arguments]
 
     def job_command(self, directory: str, log_dir: str, steps: int) -> list[str]:
-        """Returns the command that runs a whole job.
+        """Returns the command of a complete job.
 
         Args:
-            directory: of MNIST, or "".
-            log_dir: what it writes to.
-            steps: of training.
+            directory: MNIST directory; "" for random images.
+            log_dir: Output directory.
+            steps: Training steps.
         """
         own = [f"--max_steps={steps}", f"--log_dir={log_dir}"]
         if self.module:
@@ -83,19 +83,19 @@ class Contender(NamedTuple):
         return [*words, *TRAIN, *flags(directory), *own]
 
     def lacks(self) -> str:
-        """Returns what it needs and is not installed, or ""."""
+        """Returns the optional package that is not installed; "" if none."""
         missing = self.needs and importlib.util.find_spec(self.needs) is None
         return self.needs if missing else ""
 
 
 def _products(ranks: int, intra_op: int, onednn: int) -> Contender:
-    """Returns the eight matrix products with one setting of TensorFlow's threads."""
+    """Returns the matrix products of a step, with one setting of TensorFlow threads."""
     library = "oneDNN" if onednn else "Eigen"
     threads = f"{intra_op} thread{'s' * (intra_op > 1)}"
-    beside = ", side by side" if ranks > 1 else ""
+    concurrent = ", concurrently" if ranks > 1 else ""
     return Contender(
         f"products_{ranks}x{intra_op}_{library.lower()}",
-        f"matrix products, {threads}, {library}{beside}",
+        f"matrix products, {threads}, {library}{concurrent}",
         "limit",
         ranks,
         _PRODUCTS,

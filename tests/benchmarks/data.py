@@ -1,4 +1,4 @@
-"""The examples that all contenders but distmnist itself read: MNIST, as arrays."""
+"""MNIST as arrays, for all contenders but distmnist, which loads its own data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Examples of the train, validation and test splits.
+# Numbers of examples in the train, validation and test splits.
 SIZES = (55000, 5000, 10000)
 
 
@@ -17,8 +17,8 @@ class Split(NamedTuple):
     """Examples.
 
     Attributes:
-        images: uint8 [n, 784].
-        labels: int32 [n], in [0, 10).
+        images: Pixels, uint8 [n, 784].
+        labels: Classes, int32 [n], in [0, 10).
     """
 
     images: NDArray[np.uint8]
@@ -29,8 +29,8 @@ def load(directory: str) -> tuple[Split, Split, Split]:
     """Returns the train, validation and test splits.
 
     Args:
-        directory: of MNIST's four files; "" for random images of the same shape
-            and number, which take the same time.
+        directory: Directory of the four MNIST files; "" for random images of the same
+            shape and number, which take the same time.
     """
     if not directory:
         return random_splits()
@@ -48,7 +48,7 @@ def load(directory: str) -> tuple[Split, Split, Split]:
 
 
 def random_splits() -> tuple[Split, Split, Split]:
-    """Returns random images and labels."""
+    """Returns splits of random images and labels."""
     random = np.random.RandomState(0)
     train, validation, test = (
         Split(
@@ -61,12 +61,12 @@ def random_splits() -> tuple[Split, Split, Split]:
 
 
 def is_mnist(directory: str) -> bool:
-    """Tells whether a directory holds MNIST."""
+    """Returns whether a directory contains MNIST."""
     return any(Path(directory).glob("train-images-idx3-ubyte*"))
 
 
 def _read(directory: str, name: str, header: int) -> NDArray[np.uint8]:
-    """Reads an IDX file, plain or gzipped, without its header of so many bytes."""
+    """Reads an IDX file, plain or gzipped, skipping `header` bytes."""
     path = Path(directory, name)
     content = (
         path.read_bytes()

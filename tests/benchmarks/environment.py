@@ -1,4 +1,4 @@
-"""What a result depends on: machine, versions, commit, date."""
+"""The environment of a result: machine, versions, commit, date."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _PACKAGES = (
 
 
 def describe(data: str) -> dict[str, Any]:
-    """Returns all that a result depends on.
+    """Returns the environment that the results depend on.
 
     Args:
-        data: directory of MNIST, or "".
+        data: MNIST directory; "" for random images.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -54,7 +54,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str:
-    """Returns the commit, with a '+' if files were changed since."""
+    """Returns the commit, with a '+' if tracked files were modified."""
     try:
         commit = _git("rev-parse", "--short", "HEAD")
         return commit + "+" * bool(_git("status", "--porcelain", "-uno"))

@@ -1,4 +1,4 @@
-"""What every measured process does: time its steps, and report in one line."""
+"""Shared by all measured processes: timing of steps, and reports to the runner."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 # The same for all contenders.
-BATCH_SIZE = 100  # of each worker
+BATCH_SIZE = 100  # per worker
 LEARNING_RATE = 0.1
 LAYERS = (784, 128, 32, 10)  # units
 
-# The number of gradients: the weights and biases of all layers.
+# Number of gradients: weights and biases of all layers.
 NUM_GRADIENTS = sum((n + 1) * units for n, units in zip(LAYERS, LAYERS[1:]))
 
-# What precedes a report in the output of a process.
+# Prefix of a report in the output of a process.
 MARK = "BENCHMARK "
 
-# The runner tells each process after how many seconds to give up.
+# Variable with the timeout of a process in seconds, set by the runner.
 TIMEOUT_VARIABLE = "DISTMNIST_BENCHMARK_TIMEOUT"
 
 _WARM_UP_BLOCKS = 3
 
-Steps = dict[str, float]  # what is measured of a process, by name
+Steps = dict[str, float]  # measurements of a process, by name
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser of the arguments that the runner gives to every process.
+    """Returns a parser of the arguments common to all measured processes.
 
     Args:
-        description: of the program.
+        description: Description of the program.
     """
-    # Whatever hangs shows where, and ends; also where a launcher does not end it.
+    # A hung process prints its stack and exits, even if its launcher does not end it.
     if TIMEOUT_VARIABLE in os.environ:
         faulthandler.dump_traceback_later(
             float(os.environ[TIMEOUT_VARIABLE]), exit=True
         )
     arguments = argparse.ArgumentParser(description=description)
-    arguments.add_argument("--data", default="", help="directory of MNIST, or nothing")
+    arguments.add_argument("--data", default="", help="MNIST directory")
     arguments.add_argument("--blocks", type=int, default=20, help="timed blocks")
     arguments.add_argument("--block_steps", type=int, default=100, help="steps in each")
     return arguments
@@ -53,8 +53,11 @@ def timed(run_steps: Callable[[int], object], options: argparse.Namespace) -> St
     """Times the steps of this process.
 
     Args:
-        run_steps: takes so many steps, and returns once they are done.
-        options: the arguments of `parser`.
+        run_steps: Takes the given number of steps, and returns when they are complete.
+        options: Arguments of `parser`.
+
+    Returns:
+        The measurements.
     """
     run_steps(1)
     start_up = seconds_since_creation()
@@ -67,11 +70,11 @@ def timed(run_steps: Callable[[int], object], options: argparse.Namespace) -> St
 
 
 def measured(step_seconds: Sequence[float], start_up: float) -> Steps:
-    """Puts together what is known of the steps of this process.
+    """Returns the measurements of this process.
 
     Args:
-        step_seconds: mean duration of a step in each block.
-        start_up: seconds from the creation of the process to its first step's end.
+        step_seconds: Mean step time in each block, in seconds.
+        start_up: Seconds from the creation of the process to the end of its first step.
     """
     return {
         "step_seconds": statistics.median(step_seconds),
@@ -81,24 +84,24 @@ def measured(step_seconds: Sequence[float], start_up: float) -> Steps:
 
 
 def report(**values: Any) -> None:
-    """Tells the runner; one process of a job does."""
+    """Prints a report for the runner; called by one process of a job."""
     print(MARK + json.dumps(values), flush=True)
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Returns how long an action takes."""
+    """Returns the duration of an action in seconds."""
     begin = time.perf_counter()
     action()
     return time.perf_counter() - begin
 
 
 def seconds_since_creation() -> float:
-    """Returns the age of this process, interpreter and imports included."""
-    import psutil  # which Horovod needs too
+    """Returns the age of this process, including interpreter start and imports."""
+    import psutil  # a dependency of Horovod
 
     return time.time() - psutil.Process().create_time()
 
 
 def memory_mb() -> float:
-    """Returns the most memory that this process had resident so far, in MB."""
+    """Returns the peak resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

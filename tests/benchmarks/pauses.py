@@ -1,4 +1,4 @@
-"""How long training pauses for a checkpoint, and for ranks to agree whether to stop.
+"""Measures how long training pauses for a checkpoint and for a vote on stopping.
 
 usage: python -m tests.benchmarks.pauses [--data=DIR], or under mpirun or horovodrun.
 """
@@ -12,9 +12,8 @@ import sys
 import tempfile
 import time
 
-from distmnist import train
+from distmnist import cli
 from distmnist.core.config import Config
-from distmnist.distributed import cluster, process
 from distmnist.distributed.cluster import Cluster
 from tests.benchmarks import measuring
 from tests.benchmarks.distmnist_steps import flags
@@ -23,55 +22,46 @@ _REPEATS = 30
 
 
 def main() -> None:
-    """Measures, on every rank; rank 0 tells."""
+    """Measures, on every rank; rank 0 prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="", help="directory of MNIST")
+    parser.add_argument("--data", default="", help="MNIST directory")
     options = parser.parse_args()
-    connect = cluster.connect
-
-    def connect_and_replace(*args: float) -> Cluster:
-        workers = connect(*args)
-        process.import_tensorflow()
-        from distmnist import trainer
-
-        trainer.train = measure
-        return workers
-
-    cluster.connect = connect_and_replace
-    # The same on all ranks; what an earlier run has left there is moved away.
+    # The same on all ranks; --restart archives an earlier run.
     directory = os.path.join(tempfile.gettempdir(), "distmnist-pauses")
     sys.argv[1:] = [*flags(options.data), f"--log_dir={directory}", "--restart"]
-    train.main()
+    cli.run(Config, __doc__, measure, cli.prepare_tensorflow)
 
 
-def measure(config: Config, workers: Cluster, *_: object) -> None:
-    """Measures, in the place of `distmnist.trainer.train`."""
-    from distmnist.checkpoint.manager import Saver
+def measure(config: Config, cluster: Cluster) -> None:
+    """Measures, and prints the medians on rank 0."""
+    from distmnist.checkpoint.manager import CheckpointManager
     from distmnist.data import loading
     from distmnist.trainer import Trainer
 
-    dataset = loading.load(config, workers)
-    trainer = Trainer(config, workers, dataset)
+    dataset = loading.load(config, cluster)
+    trainer = Trainer(config, cluster, dataset)
     paused, written, voted, steps = [], [], [], []
-    with Saver(config, workers, dataset, trainer.variables) as saver:
-        saver.restore()
-        trainer.progress = trainer.train_to(10)
+    with CheckpointManager(config, cluster, dataset, trainer.variables) as manager:
+        manager.restore()
+        trainer.progress = trainer.train_block(trainer.pipeline.take(10))
         for _ in range(_REPEATS):
             begin = time.perf_counter()
-            trainer.progress = trainer.train_to(trainer.progress.step + 100)
+            trainer.progress = trainer.train_block(trainer.pipeline.take(100))
             steps.append((time.perf_counter() - begin) / 100)
-            voted.append(measuring.seconds(lambda: workers.maxima([0.0, 0.0, 0.0])))
+            voted.append(
+                measuring.seconds(lambda: cluster.allreduce_max([0.0, 0.0, 0.0]))
+            )
             begin = time.perf_counter()
-            saver.save(trainer.progress)
+            manager.save(trainer.progress)
             paused.append(time.perf_counter() - begin)
-            saver.wait()
+            manager.wait()
             written.append(time.perf_counter() - begin)
-    if workers.rank == 0:
+    if cluster.rank == 0:
         for name, seconds in (
-            ("a step", steps),
-            ("a vote", voted),
+            ("step", steps),
+            ("vote", voted),
             ("pause for a checkpoint", paused),
-            ("until it is written", written),
+            ("checkpoint durable after", written),
         ):
             print(f"{name}: {statistics.median(seconds) * 1000:.3f} ms")
 

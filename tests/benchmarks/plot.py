@@ -1,4 +1,4 @@
-"""The results as a picture."""
+"""Plot of the results."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.benchmarks.measuring import BATCH_SIZE
 from tests.benchmarks.summary import Medians
 from tests.benchmarks.tables import Summary, take_medians
 
-# Blue and orange differ for every kind of eye.
+# Distinguishable with colour vision deficiency.
 OWN_COLOUR = "#0072b2"
 PEER_COLOUR = "#999999"
 LIMIT_COLOUR = "#d55e00"
 
 
 def draw(measured: Summary, path: Path) -> None:
-    """Draws examples a second of each contender, and whole jobs.
+    """Plots the throughput of each contender and the duration of complete jobs.
 
     Args:
-        measured: of all contenders.
-        path: of the PNG to write.
+        measured: Results of all contenders.
+        path: PNG to write.
     """
     one = _shown(measured, ("distmnist", "peer"), (1,))
     several = _shown(measured, ("distmnist", "peer"), (2, 4))
@@ -48,14 +48,14 @@ def draw(measured: Summary, path: Path) -> None:
     for axis, shown in zip(axes[:, 0], panels):
         if shown is jobs:
             _bars(axis, measured, shown, "wall_seconds")
-            axis.set_title("Whole job", loc="left", fontweight="bold")
-            axis.set_xlabel("seconds, start and end of the process included")
+            axis.set_title("Complete job", loc="left", fontweight="bold")
+            axis.set_xlabel("seconds, including start and end of the process")
             continue
         _bars(axis, measured, shown, "examples_per_second")
         _limit(axis, take_medians(measured), 1 if shown is one else 2)
         title = "One process" if shown is one else "Several processes"
         axis.set_title(title, loc="left", fontweight="bold")
-        axis.set_xlabel("examples per second, all ranks together")
+        axis.set_xlabel("examples per second, sum over ranks")
         axis.locator_params(axis="x", nbins=6)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     figure.savefig(path, dpi=150)
@@ -74,7 +74,7 @@ def _shown(
 
 
 def _bars(axis: Axes, measured: Summary, shown: list[Contender], key: str) -> None:
-    """Draws a bar for each contender, with its quartiles and its value."""
+    """Plots a bar for each contender, with its quartiles and its value."""
     spreads = [measured[each.name][key] for each in shown]
     own = [each.kind == "distmnist" or not each.module for each in shown]
     titles = [
@@ -106,7 +106,7 @@ def _bars(axis: Axes, measured: Summary, shown: list[Contender], key: str) -> No
 
 
 def _limit(axis: Axes, medians: Medians, ranks: int) -> None:
-    """Draws the limit as a line, and names it beside the lowest bar."""
+    """Plots the limit as a labelled line."""
     shortest = summary.limit(medians, ranks)
     if not shortest:
         return
@@ -115,7 +115,7 @@ def _limit(axis: Axes, medians: Medians, ranks: int) -> None:
     axis.axvline(rate, color=LIMIT_COLOUR, linestyle="--")
     parts = "matrix products" if ranks == 1 else f"{ranks} ranks: products + allreduce"
     axis.annotate(
-        f"limit of {parts}",
+        f"limit: {parts}",
         (rate, 0),
         xycoords=("data", "axes fraction"),
         xytext=(-6, 8),

@@ -1,4 +1,4 @@
-"""Runs one contender: with a timeout, its wall time, and its output if it fails."""
+"""Runs commands with a timeout; returns reports, wall times and failures."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 from tests import launching
 from tests.benchmarks.measuring import MARK, TIMEOUT_VARIABLE
 
-_GRACE = 10  # seconds between a polite end and a kill
+_GRACE = 10  # seconds between SIGTERM and SIGKILL
 
 
 class Outcome(NamedTuple):
-    """What became of a process.
+    """Outcome of a command.
 
     Attributes:
-        result: what it reported; empty if it was not to report, or failed.
-        wall_seconds: from its start to its end.
-        failure: "" or what went wrong, with the end of its output.
+        result: Its report; empty if none is expected, or if it failed.
+        wall_seconds: Seconds from its start to its end.
+        failure: Error with the end of its output; "" if it succeeded.
     """
 
     result: dict[str, Any]
@@ -36,17 +36,20 @@ def run(
     environment: Mapping[str, str] | None = None,
     reports: bool = True,
 ) -> Outcome:
-    """Runs a command to its end.
+    """Runs a command until it ends.
 
     Args:
-        command: what to run.
-        timeout: seconds after which it, and all that it started, is ended.
-        environment: variables beside those of a shell.
-        reports: whether it is to print a report.
+        command: Command to run.
+        timeout: Seconds after which the command and its child processes are ended.
+        environment: Additional environment variables.
+        reports: Whether it must print a report.
+
+    Returns:
+        The outcome.
     """
     variables = {**launching.environment(), **(environment or {})}
     variables[TIMEOUT_VARIABLE] = str(timeout)
-    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its greetings
+    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up messages
     if "PYTHONPATH" in os.environ:
         variables["PYTHONPATH"] += os.pathsep + os.environ["PYTHONPATH"]
     begin = time.perf_counter()
@@ -62,20 +65,20 @@ def run(
             start_new_session=True,
         )
     except OSError as error:
-        return Outcome({}, 0.0, f"{' '.join(command)}\ncan't be started: {error}")
+        return Outcome({}, 0.0, f"{' '.join(command)}\ncannot be started: {error}")
     try:
         output, _ = process.communicate(timeout=timeout)
         failure = f"ended with {process.returncode}" if process.returncode else ""
     except subprocess.TimeoutExpired:
         output = _end(process)
-        failure = f"did not end in {timeout:.0f} s"
-    except BaseException:  # an interrupt leaves nothing running
+        failure = f"timed out after {timeout:.0f} s"
+    except BaseException:  # an interrupt ends the command too
         _end(process)
         raise
     seconds = time.perf_counter() - begin
     result = parse(output)
     if not failure and reports and not result:
-        failure = "reported nothing"
+        failure = "printed no report"
     if failure:
         tail = "\n".join(output.splitlines()[-40:])
         failure = f"{' '.join(command)}\n{failure}:\n{tail}"
@@ -84,18 +87,18 @@ def run(
 
 
 def parse(output: str) -> dict[str, Any]:
-    """Returns the report in an output, empty if there is none."""
+    """Returns the report in an output; empty if there is none."""
     for line in output.splitlines():
         _, mark, report = line.partition(MARK)
         if mark:
-            # A launcher may put its tag behind the line too.
+            # A launcher may also append its tag to the line.
             result: dict[str, Any] = json.JSONDecoder().raw_decode(report)[0]
             return result
     return {}
 
 
 def _end(process: subprocess.Popen[str]) -> str:
-    """Ends a process group, its launcher first of all; returns its output."""
+    """Ends a process group; returns its output."""
     os.killpg(process.pid, signal.SIGTERM)
     try:
         return process.communicate(timeout=_GRACE)[0]

@@ -1,7 +1,7 @@
-"""The latency-bandwidth model of ring allreduce, and what it predicts.
+"""The latency-bandwidth model of ring allreduce, and its predictions.
 
 t(n, p) = 2 (p - 1) alpha + 2 (p - 1) / p n beta, for n bytes on p workers: each sends
-2 (p - 1) messages of n / p bytes, one after the other.
+2 (p - 1) messages of n / p bytes in sequence.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class Point(NamedTuple):
     """A measured allreduce.
 
     Attributes:
-        size: bytes.
-        workers: number of workers.
-        seconds: what it took.
+        size: Message size in bytes.
+        workers: Number of workers.
+        seconds: Duration in seconds.
     """
 
     size: int
@@ -27,31 +27,34 @@ class Point(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The model with its two constants.
+    """The model and its two constants.
 
     Attributes:
-        alpha: latency of a message, in seconds.
-        beta: seconds a byte, the inverse of the bandwidth.
+        alpha: Latency of a message, in seconds.
+        beta: Seconds per byte, the inverse of the bandwidth.
     """
 
     alpha: float
     beta: float
 
     def seconds(self, size: float, workers: int) -> float:
-        """Returns how long an allreduce of so many bytes takes."""
+        """Returns the predicted duration of an allreduce in seconds."""
         messages, fraction = _terms(workers)
         return messages * self.alpha + fraction * size * self.beta
 
     def error(self, point: Point) -> float:
-        """Returns by what fraction the model is above (below: < 0) a measurement."""
+        """Returns the relative error of the prediction for a measurement."""
         return self.seconds(point.size, point.workers) / point.seconds - 1
 
 
 def fit(points: Sequence[Point]) -> Ring:
-    """Returns the model with the least squared relative errors, no constant below 0.
+    """Fits the model: least squares of relative errors, non-negative constants.
 
     Args:
-        points: two or more, of different sizes.
+        points: Two or more measurements, of different sizes.
+
+    Returns:
+        The fitted model.
     """
     rows = []
     for point in points:
@@ -59,24 +62,24 @@ def fit(points: Sequence[Point]) -> Ring:
         rows.append((messages / point.seconds, fraction * point.size / point.seconds))
     terms, ones = np.array(rows), np.ones(len(rows))
     alpha, beta = np.linalg.lstsq(terms, ones, rcond=None)[0]
-    if alpha < 0 or beta < 0:  # then the best is where the one below 0 is 0
+    if alpha < 0 or beta < 0:  # then the optimum has this constant at 0
         alone = terms.T @ ones / (terms**2).sum(axis=0)
         alpha, beta = (0.0, alone[1]) if alpha < 0 else (alone[0], 0.0)
     return Ring(float(alpha), float(beta))
 
 
 def efficiency(compute: float, communication: float, overlap: bool) -> float:
-    """Returns the share of a step that is compute: weak scaling's efficiency.
+    """Returns the weak-scaling efficiency: the share of compute in a step.
 
     Args:
-        compute: seconds of a step on one worker.
-        communication: seconds of its allreduce.
-        overlap: whether all communication runs beside compute; otherwise none does.
+        compute: Seconds of a step on one worker.
+        communication: Seconds of its allreduce.
+        overlap: Whether communication overlaps with compute fully; else not at all.
     """
     step = max(compute, communication) if overlap else compute + communication
     return compute / step
 
 
 def _terms(workers: int) -> tuple[float, float]:
-    """Returns how many messages follow one another, and what each byte counts."""
+    """Returns the coefficients of latency and, per byte, of inverse bandwidth."""
     return 2.0 * (workers - 1), 2.0 * (workers - 1) / workers

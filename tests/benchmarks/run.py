@@ -1,9 +1,9 @@
-"""Measures distmnist, its peers and the limits, and says what holds.
+"""Benchmarks distmnist, its peers and the hardware limits, and checks the criteria.
 
 python -m tests.benchmarks.run [--repeats=N] [--out=DIR] [--only=NAMES] [--data=DIR]
 
-All contenders take turns, N times, so that whatever else the machine does meets them
-all.  Prints tables, and writes results.json and plot.png.
+The runs of all contenders are interleaved, N times, so that other load on the machine
+affects all of them. Prints tables, and writes results.json and plot.png.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark.
 
     Args:
-        argv: the arguments; by default those of the process.
+        argv: Command-line arguments; by default those of the process.
 
     Returns:
         The exit status: 1 if a contender failed.
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_json(options, about, results, measured, criteria, failures)
     show(measured, criteria)
     for name, texts in failures.items():
-        print(f"\n{name} failed {len(texts)} times; the last time:\n{texts[-1]}")
+        print(f"\n{name} failed {len(texts)} times; last failure:\n{texts[-1]}")
     plot(measured, options.out / "plot.png")
     print(f"\nWritten to {options.out}")
     return bool(failures)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Returns the options: the contenders and whatever else to use."""
+    """Parses the command line; `contenders` are those selected by --only."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -63,29 +63,29 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out",
         type=Path,
         default=Path("logs/benchmark"),
-        help="directory to write to; default: logs/benchmark",
+        help="output directory; default: logs/benchmark",
     )
     parser.add_argument(
         "--only",
         default="*",
-        help="names of contenders, with commas; * and ? stand for others",
+        help="comma-separated names of contenders, with wildcards * and ?",
     )
     parser.add_argument(
         "--data",
         default=os.environ.get("DISTMNIST_TEST_MNIST", "data/mnist"),
-        help="directory of MNIST; without it, random images of the same shape",
+        help="MNIST directory; if missing, random images of the same shape",
     )
     parser.add_argument("--blocks", type=int, default=20, help="timed blocks")
     parser.add_argument("--block_steps", type=int, default=100, help="steps in each")
     parser.add_argument("--job_steps", type=int, default=JOB_STEPS)
-    parser.add_argument("--timeout", type=float, default=180, help="seconds, of each")
+    parser.add_argument("--timeout", type=float, default=180, help="seconds per run")
     options = parser.parse_args(argv)
     options.data = str(Path(options.data).resolve()) * data.is_mnist(options.data)
     patterns = options.only.split(",")
     for pattern in patterns:
         if not fnmatch.filter([each.name for each in CONTENDERS], pattern):
             parser.error(
-                f"--only: no contender is {pattern!r}; there are "
+                f"--only: no contender matches {pattern!r}; choose from "
                 f"{', '.join(each.name for each in CONTENDERS)}"
             )
     options.contenders = [
@@ -97,10 +97,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace) -> tuple[Results, dict[str, list[str]]]:
-    """Measures all contenders in turn, several times.
+    """Measures all contenders, in interleaved runs.
+
+    Args:
+        options: Command line.
 
     Returns:
-        Their results, and how those failed that did, by name.
+        Results and failures, by name of the contender.
     """
     results: Results = {}
     failures: dict[str, list[str]] = {}
@@ -145,7 +148,7 @@ def run(contender: Contender, options: argparse.Namespace) -> processes.Outcome:
 
 
 def own_metrics(log_dir: Path) -> dict[str, float]:
-    """Returns the speed that distmnist.train itself tells, in its metrics.jsonl."""
+    """Returns the throughput that distmnist.train logs to metrics.jsonl."""
     path = log_dir / "metrics.jsonl"
     if not path.exists():
         return {}
@@ -162,7 +165,7 @@ def write_json(
     criteria: Sequence[summary.Criterion],
     failures: dict[str, list[str]],
 ) -> None:
-    """Writes all that is known to results.json."""
+    """Writes results.json."""
     content = {
         "environment": about,
         "repeats": options.repeats,
@@ -182,7 +185,7 @@ def write_json(
 
 
 def show(measured: tables.Summary, criteria: Sequence[summary.Criterion]) -> None:
-    """Prints all tables that have something in them."""
+    """Prints all tables that are not empty."""
     for text in (
         tables.steps_table(measured),
         tables.limits_table(measured),
@@ -195,7 +198,7 @@ def show(measured: tables.Summary, criteria: Sequence[summary.Criterion]) -> Non
 
 
 def plot(measured: tables.Summary, path: Path) -> None:
-    """Draws the results, where there is matplotlib."""
+    """Plots the results if Matplotlib is installed."""
     try:
         from tests.benchmarks.plot import draw
     except ImportError as error:

@@ -1,10 +1,10 @@
-"""Predicts how training scales to more workers than can be measured here.
+"""Predicts the scaling of training to more workers than this machine can run.
 
 python -m tests.benchmarks.scaling [--repeats=N] [--out=DIR] [--data=DIR]
 
 Measures MPI's ring allreduce at 2 and 4 ranks on this machine, fits the model of
-ring.py to it, and says how well it fits.  Then puts the documented constants of
-networks into the model.  Prints tables, and writes scaling.json and scaling.png.
+ring.py and reports its errors. Then evaluates the model with published constants of
+interconnects. Prints tables, and writes scaling.json and scaling.png.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from distmnist.distributed import process
 from tests.benchmarks import data, environment, processes, ring, tables
 from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.measuring import NUM_GRADIENTS
+from tests.benchmarks.predictions import FABRICS, RESNET, WORKERS, Network, predict
 from tests.benchmarks.ring import Point, Ring
 from tests.launching import MPIRUN
 
 MEASURED_WORKERS = (2, 4)
 SIZES = tuple(4**power * 1024 for power in range(8))  # 1 kB to 16 MB
-WORKERS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
-# Open MPI's ring (4) for all sizes, as the model is of a ring.
+# Select Open MPI's ring algorithm (4) for all sizes.
 _RING = {
     "OMPI_MCA_coll_tuned_use_dynamic_rules": "1",
     "OMPI_MCA_coll_tuned_allreduce_algorithm": "4",
@@ -37,84 +37,14 @@ _RING = {
 _TIMEOUT = 180  # seconds
 
 
-class Fabric(NamedTuple):
-    """A network between workers.
-
-    Attributes:
-        name: of the network.
-        ring: its constants.
-        largest: the most workers that one such network joins, as built today.
-        source: of the constants.
-    """
-
-    name: str
-    ring: Ring
-    largest: int
-    source: str
-
-
-FABRICS = (
-    Fabric(
-        "10 GbE",
-        Ring(15e-6, 1 / 1.25e9),
-        1024,
-        "bandwidth: line rate; latency: half of the round trip of 30 us between two "
-        'tuned Linux hosts in Cloudflare, "How to achieve low latency with 10Gbps '
-        'Ethernet", 2015',
-    ),
-    Fabric(
-        "100 Gb InfiniBand",
-        Ring(14e-6, 1 / 12e9),
-        1024,
-        "NCCL's own model: bandwidth NET_BW in src/graph/topo.h (12 GB/s); latency "
-        "hwLat, NET, ring, Simple in src/graph/tuning.cc (14 us)",
-    ),
-    Fabric(
-        "NVLink (A100)",
-        Ring(3.4e-6, 1 / 240e9),
-        8,
-        "NCCL's own model: bandwidth 12 links of SM80_NVLINK_BW in src/graph/topo.h "
-        "(20 GB/s); latency hwLat, NVLINK, ring, Simple in src/graph/tuning.cc "
-        "(3.4 us); a DGX A100 joins 8",
-    ),
-)
-
-
-class Network(NamedTuple):
-    """A neural network to train.
-
-    Attributes:
-        name: of it.
-        gradients: number of its float32 gradients.
-        compute: seconds of a step on one worker.
-        source: of the seconds.
-    """
-
-    name: str
-    gradients: int
-    compute: float
-    source: str
-
-
-# NVIDIA DeepLearningExamples, PyTorch/Classification/ConvNets: ResNet-50 in TF32 on 8
-# A100, 5,322 images/s.
-RESNET = Network(
-    "25 M parameters",
-    25_000_000,
-    64 / (5322 / 8),
-    "assumed: a batch of 64 at 665 images/s, what NVIDIA's DeepLearningExamples "
-    "tell of ResNet-50 on an A100 in TF32",
-)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures, fits, predicts, and tells.
+    """Measures, fits, predicts and prints.
 
     Args:
-        argv: the arguments; by default those of the process.
+        argv: Command-line arguments; by default those of the process.
 
     Returns:
-        The exit status: 1 if something could not be measured.
+        The exit status: 1 if a measurement failed.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -178,10 +108,13 @@ def measure_allreduce(repeats: int) -> list[Point]:
     """Measures MPI's ring allreduce on this machine.
 
     Args:
-        repeats: of the measurement; its medians count.
+        repeats: Number of measurements.
+
+    Returns:
+        The medians.
 
     Raises:
-        RuntimeError: it failed; with its output.
+        RuntimeError: A measurement failed; with its output.
     """
     sizes = ",".join(map(str, SIZES))
     program = [sys.executable, "-m", "tests.benchmarks.limits.allreduce"]
@@ -203,13 +136,13 @@ def measure_allreduce(repeats: int) -> list[Point]:
 
 
 def measure_compute(directory: str) -> float:
-    """Returns the seconds of a step of distmnist on one worker.
+    """Returns the step time of distmnist on one worker, in seconds.
 
     Args:
-        directory: of MNIST, or "".
+        directory: MNIST directory; "" for random images.
 
     Raises:
-        RuntimeError: it failed; with its output.
+        RuntimeError: The measurement failed; with its output.
     """
     contender = next(each for each in CONTENDERS if each.name == "distmnist_1")
     outcome = processes.run(contender.command([f"--data={directory}"]), _TIMEOUT)
@@ -219,45 +152,19 @@ def measure_compute(directory: str) -> float:
 
 
 def errors(points: Sequence[Point], model: Ring) -> dict[str, float]:
-    """Returns how far a model is from measurements, as fractions of them."""
+    """Returns the median and the largest relative error of a model."""
     found = [abs(model.error(point)) for point in points]
     return {"median_error": statistics.median(found), "largest_error": max(found)}
 
 
 def at(points: Sequence[Point], workers: int) -> list[Point]:
-    """Returns the points of so many workers."""
+    """Returns the points with a number of workers."""
     return [point for point in points if point.workers == workers]
 
 
 def fit_each(points: Sequence[Point]) -> dict[int, Ring]:
-    """Returns the model of each number of workers.
-
-    They would be one, if each worker had a core of its own.
-    """
+    """Fits a model for each number of workers, because workers may share cores."""
     return {workers: ring.fit(at(points, workers)) for workers in MEASURED_WORKERS}
-
-
-def predict(networks: Sequence[Network]) -> list[dict[str, Any]]:
-    """Returns the efficiency of every network on every fabric at every size."""
-    rows = []
-    for network in networks:
-        for fabric in FABRICS:
-            for workers in WORKERS:
-                seconds = fabric.ring.seconds(4 * network.gradients, workers)
-                rows.append(
-                    {
-                        "network": network.name,
-                        "fabric": fabric.name,
-                        "workers": workers,
-                        "exists": workers <= fabric.largest,
-                        "allreduce_seconds": seconds,
-                        "efficiency": ring.efficiency(network.compute, seconds, False),
-                        "efficiency_with_full_overlap": ring.efficiency(
-                            network.compute, seconds, True
-                        ),
-                    }
-                )
-    return rows
 
 
 def show(
@@ -266,7 +173,7 @@ def show(
     networks: Sequence[Network],
     predictions: Sequence[dict[str, Any]],
 ) -> None:
-    """Prints measurements beside the model, and the predictions."""
+    """Prints measurements, model and predictions."""
     rows = []
     for point in points:
         model = fits[point.workers]
@@ -279,32 +186,34 @@ def show(
                 f"{model.error(point):+.0%}",
             )
         )
-    print(tables.table(("allreduce", "ranks", "measured us", "model us", "off"), rows))
-    print(f"\nChecked, on {process.cores()} cores and shared memory only:")
+    print(
+        tables.table(("allreduce", "ranks", "measured us", "model us", "error"), rows)
+    )
+    print(f"\nValidated on {process.cores()} cores, with shared memory only:")
     for workers, model in fits.items():
         found = errors(at(points, workers), model)
         print(
             f"- {workers} ranks: latency {model.alpha * 1e6:.1f} us, "
-            f"{1e-9 / max(model.beta, 1e-15):.2f} GB/s; off by "
-            f"{found['median_error']:.0%} in the median, "
-            f"{found['largest_error']:.0%} at most."
+            f"{1e-9 / max(model.beta, 1e-15):.2f} GB/s; median "
+            f"error {found['median_error']:.0%}, largest "
+            f"{found['largest_error']:.0%}."
         )
     found = errors(points, ring.fit(points))
     print(
-        f"- One model for both is off by {found['median_error']:.0%} in the median: "
-        "ranks that share a core wait for it.\n\n"
-        "All below is extrapolation, from constants that others tell:"
+        f"- One model for both: median error {found['median_error']:.0%}, because "
+        "ranks share cores.\n\n"
+        "The rest is extrapolation from published constants:"
     )
     for fabric in FABRICS:
         print(f"- {fabric.name}: {fabric.source}.")
     print(
-        "Not in the model: Horovod's negotiation, stragglers, shared switches, and "
-        "the trees\nthat libraries take instead of a ring for small messages.\n"
-        "Efficiency is that of weak scaling, from no overlap of allreduce and compute "
-        "to full overlap.\n* More workers than one such network joins."
+        "Not modelled: Horovod's negotiation, stragglers, shared switches, and tree "
+        "algorithms\nfor small messages.\n"
+        "Weak-scaling efficiency, from no overlap of allreduce and compute to full "
+        "overlap.\n* More workers than the interconnect supports."
     )
     for network in networks:
-        milliseconds = f"{network.compute * 1e3:.2f} ms a step"
+        milliseconds = f"{network.compute * 1e3:.2f} ms per step"
         print(f"\n{network.name}: {milliseconds} ({network.source})")
         print(efficiency_table(network, predictions))
 

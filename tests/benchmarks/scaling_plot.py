@@ -1,4 +1,4 @@
-"""The model of allreduce, and what it predicts, as a picture."""
+"""Plot of the allreduce model and its predictions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from tests.benchmarks import ring
+from tests.benchmarks.predictions import WORKERS, Fabric, Network
 from tests.benchmarks.ring import Point, Ring
-from tests.benchmarks.scaling import WORKERS, Fabric, Network
 
-# Differ for every kind of eye, as do the markers.
+# Distinguishable with colour vision deficiency, as are the markers.
 _COLOURS = ("#0072b2", "#e69f00", "#cc79a7")
 _MARKERS = ("o", "s", "D")
 
@@ -29,14 +29,14 @@ def draw(
     networks: Sequence[Network],
     path: Path,
 ) -> None:
-    """Draws measurements beside the model, and the predicted efficiencies.
+    """Plots the measurements, the model and the predicted efficiencies.
 
     Args:
-        points: measured.
-        fits: the models that were fitted to them, by number of workers.
-        fabrics: whose constants the predictions take.
-        networks: that are trained.
-        path: of the PNG to write.
+        points: Measurements.
+        fits: Models fitted to them, by number of workers.
+        fabrics: Interconnects to predict for.
+        networks: Neural networks to predict for.
+        path: PNG to write.
     """
     figure, axes = plt.subplots(
         1, 1 + len(networks), figsize=(15, 4.8), layout="constrained"
@@ -48,8 +48,8 @@ def draw(
     figure.text(
         0.995,
         0.005,
-        "Lines: no overlap of allreduce and compute; shades: up to full overlap; "
-        "dotted: more workers than one such network joins",
+        "Lines: no overlap of allreduce and compute; shaded: up to full overlap; "
+        "dotted: more workers than the interconnect supports",
         ha="right",
         va="bottom",
         fontsize=9,
@@ -76,9 +76,9 @@ def _draw_fit(axis: Axes, points: Sequence[Point], fits: Mapping[int, Ring]) -> 
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
     axis.set_xticks(sizes[::2], [f"{size // 1024:,}" for size in sizes[::2]])
-    axis.set_xlabel("size of the message (kB)")
-    axis.set_ylabel("time of an allreduce (µs)")
-    axis.set_title("Checked: this machine", loc="left", fontweight="bold")
+    axis.set_xlabel("message size (kB)")
+    axis.set_ylabel("allreduce time (µs)")
+    axis.set_title("Validated: this machine", loc="left", fontweight="bold")
     axis.legend(frameon=False)
     axis.grid(alpha=0.3)
 
@@ -110,6 +110,6 @@ def _draw_efficiency(axis: Axes, network: Network, fabrics: Sequence[Fabric]) ->
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axis.set_ylim(0, 1.05)
     axis.set_ylabel("efficiency: compute / step")
-    axis.set_xlabel(f"workers ({network.compute * 1e3:.2f} ms of compute a step)")
+    axis.set_xlabel(f"workers ({network.compute * 1e3:.2f} ms of compute per step)")
     axis.set_title(f"Extrapolated: {network.name}", loc="left", fontweight="bold")
     axis.grid(alpha=0.3)

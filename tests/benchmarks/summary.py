@@ -1,4 +1,4 @@
-"""From repeated measurements to medians and to what must hold of them."""
+"""Statistics of repeated measurements, and the performance criteria."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, NamedTuple
 from tests.benchmarks.contenders import CONTENDERS, Contender
 from tests.benchmarks.measuring import BATCH_SIZE
 
-# Medians of all that was measured of each contender, by its name.
+# Medians of all measurements of each contender, by its name.
 Medians = Mapping[str, Mapping[str, float]]
 
-EVALUATION_STEPS = 300  # that evaluating everything may take as long as
+EVALUATION_STEPS = 300  # most steps that a full evaluation may last as long as
 
 
 class Spread(NamedTuple):
     """Repeated measurements of one quantity.
 
     Attributes:
-        median: the middle one.
-        low: the lower quartile.
-        high: the upper quartile.
+        median: Median.
+        low: Lower quartile.
+        high: Upper quartile.
     """
 
     median: float
@@ -40,10 +40,10 @@ def spread(values: Sequence[float]) -> Spread:
 def summarize(
     repeats: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, dict[str, Spread]]:
-    """Returns the spread of every quantity of every contender that has any.
+    """Returns the spread of every quantity of each contender.
 
     Args:
-        repeats: the results of each contender that succeeded, by its name.
+        repeats: Results of successful runs, by name of the contender.
     """
     ranks = {contender.name: contender.ranks for contender in CONTENDERS}
     summary: dict[str, dict[str, Spread]] = {}
@@ -63,13 +63,13 @@ def summarize(
 
 
 class Criterion(NamedTuple):
-    """Something that must hold.
+    """A performance criterion.
 
     Attributes:
-        text: what.
-        ratio: what was measured, None if something was not.
-        required: what the ratio must be at least; None if it is only of interest.
-        than: what `ratio` was measured against, if there was a choice.
+        text: Description.
+        ratio: Measured ratio; None if a measurement is missing.
+        required: Minimum of the ratio; None for a comparison without requirement.
+        than: Reference of the ratio, if it is the best of several.
     """
 
     text: str
@@ -90,14 +90,17 @@ class Criterion(NamedTuple):
 def best(
     medians: Medians, kind: str, ranks: int, prefix: str = "", tuned: bool = False
 ) -> Contender | None:
-    """Returns the contender with the most examples a second.
+    """Returns the contender with the highest throughput.
 
     Args:
-        medians: of all contenders.
-        kind: of the contenders to choose from.
-        ranks: of them.
-        prefix: of their names.
-        tuned: whether the tuned ones count too.
+        medians: Medians of all contenders.
+        kind: Kind of the contenders to choose from.
+        ranks: Their number of ranks.
+        prefix: Prefix of their names.
+        tuned: Whether to include tuned contenders.
+
+    Returns:
+        The contender; None if none was measured.
     """
     chosen = [
         contender
@@ -113,14 +116,17 @@ def best(
 
 
 def limit(medians: Medians, ranks: int) -> float | None:
-    """Returns the shortest step that the machine allows, in seconds.
+    """Returns the hardware limit: the shortest possible step, in seconds.
 
-    One rank: the matrix products alone.  More: the products on one core a rank, side
-    by side, and after them the bare allreduce.
+    For one rank, the matrix products alone. For more, the products on one core per
+    rank, concurrently, followed by the bare allreduce.
 
     Args:
-        medians: of all contenders.
-        ranks: number of ranks.
+        medians: Medians of all contenders.
+        ranks: Number of ranks.
+
+    Returns:
+        The limit; None if it was not measured.
     """
     products = best(medians, "limit", ranks, "products")
     if products is None:
@@ -133,10 +139,10 @@ def limit(medians: Medians, ranks: int) -> float | None:
 
 
 def criteria(medians: Medians) -> list[Criterion]:
-    """Returns what must hold, and whether it does.
+    """Evaluates the criteria.
 
     Args:
-        medians: of all contenders; what is missing was not measured.
+        medians: Medians of all contenders; entries may be missing.
     """
 
     def value(name: str, key: str) -> float | None:
@@ -148,7 +154,8 @@ def criteria(medians: Medians) -> list[Criterion]:
     def compare(ranks: int, required: float | None, tuned: bool) -> Criterion:
         peer = best(medians, "peer", ranks, tuned=tuned)
         return Criterion(
-            f"{_of(ranks)}: times the best peer" + ", hand-tuned ones too" * tuned,
+            f"{_of(ranks)}: speed-up over the best peer"
+            + ", tuned peers included" * tuned,
             _ratio(rate(f"distmnist_{ranks}"), peer and rate(peer.name)),
             required,
             peer.title if peer else "",
@@ -156,7 +163,7 @@ def criteria(medians: Medians) -> list[Criterion]:
 
     rows = [
         Criterion(
-            "1 rank: times the tutorial's loop",
+            "1 rank: speed-up over the tutorial's loop",
             _ratio(rate("distmnist_1"), rate("feed_dict")),
             2.7,
         ),
@@ -166,7 +173,7 @@ def criteria(medians: Medians) -> list[Criterion]:
         compare(2, None, tuned=True),
         _of_limit(medians, 2, 0.65),
         Criterion(
-            "4 ranks: of the examples/s of 2 ranks",
+            "4 ranks: throughput relative to 2 ranks",
             _ratio(rate("distmnist_4"), rate("distmnist_2")),
             0.85,
         ),
@@ -175,12 +182,12 @@ def criteria(medians: Medians) -> list[Criterion]:
         step = value(f"distmnist_{ranks}", "step_seconds")
         evaluation = value(f"distmnist_{ranks}", "evaluation_seconds")
         steps = None if step is None else step * EVALUATION_STEPS
-        text = f"{_of(ranks)}: time of {EVALUATION_STEPS} steps / of evaluating all"
+        text = f"{_of(ranks)}: time of {EVALUATION_STEPS} steps / full evaluation"
         rows.append(Criterion(text, _ratio(steps, evaluation), 1.0))
     tutorial = value("job_tutorial", "wall_seconds")
     for contender in CONTENDERS:
         if contender.kind == "job" and contender.name != "job_tutorial":
-            text = f"{_of(contender.ranks)}: whole job, tutorial / {contender.title}"
+            text = f"{_of(contender.ranks)}: complete job, tutorial / {contender.title}"
             wall = value(contender.name, "wall_seconds")
             rows.append(Criterion(text, _ratio(tutorial, wall), 1.0))
     return rows
@@ -190,7 +197,7 @@ def _of_limit(medians: Medians, ranks: int, required: float) -> Criterion:
     products = best(medians, "limit", ranks, "products")
     step = medians.get(f"distmnist_{ranks}", {}).get("step_seconds")
     return Criterion(
-        f"{_of(ranks)}: of the limit",
+        f"{_of(ranks)}: fraction of the limit",
         _ratio(limit(medians, ranks), step),
         required,
         products.title + " + MPI Allreduce" * (ranks > 1) if products else "",

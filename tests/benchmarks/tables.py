@@ -1,4 +1,4 @@
-"""The results as tables, in Markdown that reads well in a terminal too."""
+"""Tables of the results, in Markdown aligned for terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Summary = Mapping[str, Mapping[str, Spread]]
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table; the first column flush left, the others right."""
+    """Returns a Markdown table with the first column left-aligned, the others right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows)]
 
     def line(cells: Sequence[str]) -> str:
@@ -25,7 +25,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def steps_table(measured: Summary) -> str:
-    """Returns how fast everybody steps."""
+    """Returns the table of step times."""
     medians = take_medians(measured)
     rows = []
     for contender in CONTENDERS:
@@ -56,16 +56,16 @@ def steps_table(measured: Summary) -> str:
         "ms/step",
         "examples/s",
         "quartiles",
-        "distmnist is faster by",
+        "speed-up of distmnist",
         "start-up s",
-        "MB a rank",
+        "MB per rank",
         "in allreduce",
     )
     return table(heads, rows)
 
 
 def limits_table(measured: Summary) -> str:
-    """Returns how near distmnist is to what the machine allows."""
+    """Returns the table of step times relative to the hardware limit."""
     medians = take_medians(measured)
     rows = []
     for ranks in (1, 2):
@@ -80,11 +80,13 @@ def limits_table(measured: Summary) -> str:
                     f"{shortest / step:.2f}",
                 )
             )
-    return table(("ranks", "limit ms/step", "distmnist ms/step", "of the limit"), rows)
+    return table(
+        ("ranks", "limit ms/step", "distmnist ms/step", "fraction of limit"), rows
+    )
 
 
 def jobs_table(measured: Summary) -> str:
-    """Returns how long whole jobs take."""
+    """Returns the table of durations of complete jobs."""
     tutorial = measured.get("job_tutorial", {}).get("wall_seconds")
     rows = []
     for contender in CONTENDERS:
@@ -99,12 +101,12 @@ def jobs_table(measured: Summary) -> str:
                     f"{wall.median / tutorial.median:.2f}" if tutorial else "",
                 )
             )
-    heads = ("whole job", "ranks", "seconds", "quartiles", "of the tutorial's")
+    heads = ("complete job", "ranks", "seconds", "quartiles", "relative to tutorial")
     return table(heads, rows)
 
 
 def evaluation_table(measured: Summary) -> str:
-    """Returns how long the evaluation of all splits takes."""
+    """Returns the table of durations of a full evaluation."""
     rows = []
     for ranks in (1, 2, 4):
         values = measured.get(f"distmnist_{ranks}", {})
@@ -121,7 +123,7 @@ def evaluation_table(measured: Summary) -> str:
 
 
 def criteria_table(criteria: Sequence[Criterion]) -> str:
-    """Returns what must hold, and whether it does."""
+    """Returns the table of criteria."""
     rows = [
         (
             each.text + (f" ({each.than})" if each.than else ""),
@@ -131,11 +133,11 @@ def criteria_table(criteria: Sequence[Criterion]) -> str:
         )
         for each in criteria
     ]
-    return table(("what must hold", "measured", "at least", ""), rows)
+    return table(("criterion", "measured", "at least", ""), rows)
 
 
 def take_medians(measured: Summary) -> dict[str, dict[str, float]]:
-    """Returns the medians alone."""
+    """Returns only the medians."""
     return {
         name: {key: spread.median for key, spread in values.items()}
         for name, values in measured.items()

@@ -1,1 +1,1 @@
-"""What the machine allows: the parts of a step that no program can do without."""
+"""Hardware limits: the parts of a step that no program can avoid."""

@@ -1,4 +1,4 @@
-"""The limit of communication: MPI's Allreduce of float32 values, and nothing else."""
+"""Communication limit: a bare MPI Allreduce of float32 values."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mpi4py import MPI
 
 from tests.benchmarks import measuring
 
-_BYTES = 4  # of a float32
+_BYTES = 4  # per float32
 
-# What a block moves at most, so that a large message takes no longer than a small one.
+# Most bytes in a block, which limits the repeats of large messages.
 _BLOCK_BYTES = 64 << 20
 
 
@@ -22,7 +22,7 @@ def main() -> None:
         "--bytes",
         type=lambda text: [int(size) for size in text.split(",")],
         default=[measuring.NUM_GRADIENTS * _BYTES],
-        help="sizes of the message, with commas; by default a step's gradients",
+        help="message sizes, comma-separated (default: the gradients of a step)",
     )
     options = parser.parse_args()
     seconds = []
@@ -39,15 +39,15 @@ def main() -> None:
 
 
 def measure(count: int, blocks: int, repeats: int) -> float:
-    """Returns how long one allreduce takes: the median over blocks of so many.
+    """Returns the duration of an allreduce in seconds, as the median over blocks.
 
     Args:
-        count: number of values.
-        blocks: how many are timed; one more warms up.
-        repeats: allreduces in a block.
+        count: Number of values.
+        blocks: Number of timed blocks, after one for warm-up.
+        repeats: Allreduces per block.
     """
     comm = MPI.COMM_WORLD
-    # Zeros, because sums of sums grow without end.
+    # Zeros, because repeated sums overflow.
     gradients, total = np.zeros(count, np.float32), np.zeros(count, np.float32)
     times = []
     for _ in range(blocks + 1):

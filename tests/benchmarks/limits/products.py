@@ -1,7 +1,8 @@
-"""The limit of compute: the eight matrix products of a step, and nothing else.
+"""Compute limit: only the eight matrix products of a step.
 
-Three forward, three for the gradients of the weights, two for those of the hidden
-layers, in a while-loop of the graph.  No bias, activation, loss or update; no data.
+Three in the forward pass, three for the gradients of the weights and two for those of
+the hidden layers, in a while loop of the graph. No biases, activations, loss, update or
+data.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tests.benchmarks import measuring
 
 
 def main() -> None:
-    """Measures; under mpirun, all processes at the same time."""
+    """Measures; under mpirun, all processes concurrently."""
     parser = measuring.parser(__doc__)
     parser.add_argument("--intra_op", type=int, required=True, help="threads")
     parser.add_argument("--inter_op", type=int, required=True, help="threads")
@@ -36,10 +37,10 @@ def main() -> None:
     def run(
         steps: tf.Tensor, images: tf.Tensor, w1: tf.Tensor, w2: tf.Tensor, w3: tf.Tensor
     ) -> tf.Tensor:
-        # Carried from step to step, so that none is left out.
+        # Loop variables, so that no product is optimized away.
         d1, d2, d3 = tf.zeros_like(w1), tf.zeros_like(w2), tf.zeros_like(w3)
         for _ in tf.range(steps):
-            # One step after the other, as training must.
+            # Sequential steps, as in training.
             tf.autograph.experimental.set_loop_options(parallel_iterations=1)
             hidden1 = tf.matmul(images, w1)
             hidden2 = tf.matmul(hidden1, w2)
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def _process():
-    """Returns the rank of this process, and what waits for the others."""
+    """Returns the rank of this process and a barrier."""
     if "OMPI_COMM_WORLD_SIZE" not in os.environ:
         return 0, lambda: None
     from mpi4py import MPI

@@ -1,1 +1,1 @@
-"""What else a user could pick: the same network, batch and data."""
+"""Alternatives to distmnist, with the same network, batch size and data."""

@@ -1,4 +1,4 @@
-"""The loop of the tutorial: one process, one call of the session for each step."""
+"""The loop of the tutorial: one process, one session call per step."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Horovod's own example, tensorflow2_mnist.py: one `tf.function` call for each step.
+"""Horovod's example tensorflow2_mnist.py: one `tf.function` call per step.
 
-A tf.data pipeline, DistributedGradientTape, a Keras network and optimizer, all as in
-the example; only the network, the batch and SGD are those of the tutorial, and the
-pipeline prefetches.
+The tf.data pipeline, DistributedGradientTape and the Keras model and optimizer are
+those of the example. The network, the batch size and SGD are those of the tutorial, and
+the pipeline prefetches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.SGD(measuring.LEARNING_RATE)
     optimizer.build(model.trainable_variables)
-    # Horovod takes TensorFlow's variables, which are inside those of Keras 3.
+    # Horovod requires the TensorFlow variables inside those of Keras 3.
     variables = [variable.value for variable in model.trainable_variables]
 
     @tf.function

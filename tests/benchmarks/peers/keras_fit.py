@@ -14,7 +14,7 @@ _WARM_UP_BLOCKS = 3
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times blocks of steps, and stops after enough of them."""
+    """Times blocks of steps, and stops training after the last block."""
 
     def __init__(self, blocks: int, block_steps: int):
         super().__init__()

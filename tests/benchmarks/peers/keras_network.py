@@ -1,4 +1,4 @@
-"""The network, as Keras has it."""
+"""The network in Keras."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.benchmarks.measuring import LAYERS
 
 
 def build() -> keras.Model:
-    """Returns the network, whose outputs are logits."""
+    """Returns the network; its outputs are logits."""
     sizes = list(zip(LAYERS, LAYERS[1:]))
     return keras.Sequential(
         [

@@ -1,8 +1,8 @@
-"""`tf.distribute.MultiWorkerMirroredStrategy`, with a training loop of its own.
+"""`tf.distribute.MultiWorkerMirroredStrategy` with a custom training loop.
 
-As TensorFlow's guide *Custom training loop with Keras and MultiWorkerMirroredStrategy*
-shows: TF_CONFIG names the workers, the data set is distributed, and a `tf.function`
-runs the step on every worker.  This program starts its workers itself.
+It follows TensorFlow's guide *Custom training loop with Keras and
+MultiWorkerMirroredStrategy*: TF_CONFIG lists the workers, the data set is distributed,
+and a `tf.function` runs the step on every worker. The program starts its own workers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.benchmarks import data, measuring
 
 
 def main() -> None:
-    """Starts the workers, or is one of them, which measures."""
+    """Starts the workers, or measures as one of them."""
     parser = measuring.parser(__doc__)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
@@ -74,10 +74,13 @@ def main() -> None:
 
 
 def start(workers: int) -> int:
-    """Starts this program once for each worker.
+    """Starts one process of this program per worker.
+
+    Args:
+        workers: Number of workers.
 
     Returns:
-        The exit status of the first worker, which all others end with.
+        The exit status of the first worker; the others are killed when it ends.
     """
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
@@ -96,7 +99,7 @@ def start(workers: int) -> int:
     chief, *others = processes
     while chief.poll() is None and not any(other.poll() for other in others):
         time.sleep(0.1)
-    for process in processes:  # the others, orphaned or done; or all, if one failed
+    for process in processes:  # the remaining ones; all, if one failed
         process.kill()
     return chief.wait()
 

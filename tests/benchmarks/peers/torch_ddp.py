@@ -1,7 +1,7 @@
 """PyTorch's DistributedDataParallel over Gloo.
 
-The data are in memory, and a DistributedSampler says which examples a rank takes;
-a DataLoader, which fetches them one by one, is slower.
+The data are in memory, sharded by a DistributedSampler. A DataLoader, which fetches
+examples one by one, is slower.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.benchmarks.measuring import BATCH_SIZE, LAYERS
 
 
 def build() -> nn.Module:
-    """Returns the network, whose outputs are logits."""
+    """Returns the network; its outputs are logits."""
     layers: list[nn.Module] = []
     for inputs, units in zip(LAYERS, LAYERS[1:]):
         linear = nn.Linear(inputs, units)
@@ -30,7 +30,7 @@ def build() -> nn.Module:
 
 
 def main() -> None:
-    """Measures, on every rank that torchrun started; rank 0 reports."""
+    """Measures, on every rank started by torchrun; rank 0 reports."""
     options = measuring.parser(__doc__).parse_args()
     torch.distributed.init_process_group("gloo")
     train = data.load(options.data)[0]

@@ -1,8 +1,8 @@
-"""The script of *TensorFlow Mechanics 101*, fully_connected_feed.py, as it was.
+"""The original script of *TensorFlow Mechanics 101*, fully_connected_feed.py.
 
-One process, a feed_dict and a call of the session for each step; summaries every
-100 steps; every 1000 steps a checkpoint and the evaluation of the three splits,
-batch by batch.  Only `tf` became `tf.compat.v1`, and the data are read by data.py.
+One process, a feed_dict and a session call per step; summaries every 100 steps; every
+1000 steps a checkpoint and the evaluation of the three splits, batch by batch. Changes:
+`tf` is `tf.compat.v1`, and data.py reads the data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Feed = dict[tf.Tensor, NDArray]
 
 
 class DataSet:
-    """Examples as float32, served batch by batch, shuffled at every epoch."""
+    """Examples as float32, in batches, shuffled in every epoch."""
 
     def __init__(self, split: data.Split):
         """Scales the pixels to [0, 1]."""
@@ -34,7 +34,7 @@ class DataSet:
         self._next = self.num_examples  # shuffles at the first batch
 
     def next_batch(self, batch_size: int) -> tuple[NDArray, NDArray]:
-        """Returns the next images and labels; all splits divide by the batch size."""
+        """Returns the next images and labels; the batch size divides all splits."""
         if self._next + batch_size > self.num_examples:
             order = np.random.permutation(self.num_examples)
             self.images, self.labels = self.images[order], self.labels[order]
@@ -48,11 +48,11 @@ class Network(NamedTuple):
     """The graph of the tutorial.
 
     Attributes:
-        images: placeholder, float32 [batch, 784].
-        labels: placeholder, int32 [batch].
-        loss: of the batch.
-        train_op: takes a step.
-        eval_correct: the number of correct examples in the batch.
+        images: Placeholder, float32 [batch, 784].
+        labels: Placeholder, int32 [batch].
+        loss: Mean loss of the batch.
+        train_op: Training step.
+        eval_correct: Number of correctly classified examples in the batch.
     """
 
     images: tf.Tensor
@@ -62,7 +62,7 @@ class Network(NamedTuple):
     eval_correct: tf.Tensor
 
     def feed(self, data_set: DataSet) -> Feed:
-        """Returns the next batch, as a feed_dict."""
+        """Returns the next batch as a feed_dict."""
         images, labels = data_set.next_batch(BATCH_SIZE)
         return {self.images: images, self.labels: labels}
 
@@ -97,7 +97,7 @@ def build() -> Network:
 
 
 def do_eval(session: tf.Session, network: Network, data_set: DataSet) -> None:
-    """Evaluates one split, and prints its precision."""
+    """Evaluates one split and prints its precision."""
     steps = data_set.num_examples // BATCH_SIZE
     correct = sum(
         session.run(network.eval_correct, feed_dict=network.feed(data_set))
@@ -141,7 +141,7 @@ def run_training(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Runs the whole script."""
+    """Runs the script."""
     parser = measuring.parser(__doc__)
     parser.add_argument("--max_steps", type=int, default=2000)
     parser.add_argument("--log_dir", required=True)

@@ -1,0 +1,285 @@
+"""Options: dataclass fields that carry all there is to know about a flag.
+
+A field made by `option` has its type in the annotation, and its help, unit, group and
+range in the metadata. `validate` checks a whole instance against them, whether its
+values come from flags or from Python; `distmnist.core.flags` defines the flags.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import os
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from distmnist.core.errors import InputError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
+
+# `typing.get_type_hints` cannot evaluate `float | None` on Python 3.9.
+_ANNOTATION = re.compile(
+    r"(?:dataclasses\.InitVar\[)?(tuple\[)?(bool|int|float|str)\b.*?( \| None)?"
+)
+# What a value of each type is called: one, and several.
+_TYPES: dict[str, tuple[str, str]] = {
+    "bool": ("true or false", "true or false"),
+    "int": ("a whole number", "whole numbers"),
+    "float": ("a number", "numbers"),
+    "str": ("a string", "strings"),
+}
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+
+class Rule(NamedTuple):
+    """Range of an option.
+
+    Attributes:
+        text: completes "must be"; also shown in the help.
+        accepts: whether a value, of the option's type, is in the range.
+    """
+
+    text: str
+    accepts: Callable[[Any], object]
+
+
+POSITIVE = Rule("a positive number", lambda value: 0 < value < math.inf)
+
+
+def at_least(minimum: int) -> Rule:
+    """Returns the range [minimum, infinity)."""
+    return Rule(f"at least {minimum}", lambda value: value >= minimum)
+
+
+def within(low: float, high: float) -> Rule:
+    """Returns the range [low, high)."""
+    return Rule(f"in [{low}, {high})", lambda value: low <= value < high)
+
+
+def one_of(*choices: str) -> Rule:
+    """Returns the range of a set of names."""
+    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
+
+
+def option(
+    default: Any,
+    help: str,
+    group: str,
+    *rules: Rule,
+    unit: str = "",
+    path: bool = False,
+    required: bool = False,
+    positional: bool = False,
+) -> Any:
+    """Returns a dataclass field that is an option.
+
+    Args:
+        default: its default.
+        help: one sentence or more, for people to read.
+        group: heading of the help under which it is listed.
+        *rules: its range; None is in the range of an option that may be None.
+        unit: of its value, "seconds" say.
+        path: local path(s), in which `~` and environment variables are expanded.
+        required: neither "" nor () are valid.
+        positional: takes the arguments of the command line that are no flags.
+    """
+    metadata = {
+        "help": help,
+        "group": group,
+        "rules": rules,
+        "unit": unit,
+        "path": path,
+        "required": required,
+        "positional": positional,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def reuse(options_class: type, name: str, **changes: Any) -> Any:
+    """Returns a field like one of another class, for a flag that programs share.
+
+    Args:
+        options_class: class that defines the option.
+        name: its name.
+        **changes: arguments of `option` that differ.
+    """
+    field = options_class.__dataclass_fields__[name]  # type: ignore[attr-defined]
+    metadata = {**field.metadata, **changes}
+    default = metadata.pop("default", field.default)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """An option of a dataclass; the arguments of `option`, and its type.
+
+    Attributes:
+        type: "bool", "int", "float" or "str": of the value, or of each of several.
+        many: the value is a tuple.
+        optional: the value may be None.
+    """
+
+    name: str
+    type: str
+    many: bool
+    optional: bool
+    default: Any
+    help: str
+    group: str
+    rules: tuple[Rule, ...]
+    unit: str
+    path: bool
+    required: bool
+    positional: bool
+
+    def parse(self, text: str) -> Any:
+        """Returns the value that a text on the command line stands for.
+
+        Raises:
+            InputError: the text is of another type.
+        """
+        words = [word.strip() for word in text.split(",")] if self.many else [text]
+        try:
+            values = [self._parse_one(word) for word in words if text or not self.many]
+        except (KeyError, ValueError):
+            raise self._error(text, self._type_name) from None
+        return tuple(values) if self.many else values[0]
+
+    def _parse_one(self, word: str) -> bool | int | float | str:
+        if self.type == "bool":
+            return _BOOLEANS[word.lower()]
+        if self.type == "int":
+            return int(word)
+        return float(word) if self.type == "float" else word
+
+    def check(self, value: Any) -> Any:
+        """Returns a value in the option's type, paths expanded.
+
+        Whole numbers are accepted as numbers, NumPy's numbers as Python's, a list as
+        a tuple, and `os.PathLike` as a path.
+
+        Raises:
+            InputError: it is of another type, or out of range.
+        """
+        if value is None and self.optional:
+            return None
+        if self.required and value in ("", (), []):
+            raise InputError(f"{self._label}: a value is required")
+        if not self.many:
+            checked = self._check_one(value, value)
+        elif isinstance(value, (tuple, list)):
+            checked = tuple(self._check_one(item, value) for item in value)
+        else:
+            raise self._error(value, self._type_name)
+        for rule in self.rules:
+            if not rule.accepts(checked):
+                raise self._error(value, rule.text)
+        return checked
+
+    def _check_one(self, value: Any, whole: Any) -> Any:
+        if self.type == "bool" and isinstance(value, bool):
+            return value
+        if self.path and isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if self.type == "str" and isinstance(value, str):
+            return self._expand(value) if self.path else value
+        if not isinstance(value, bool):  # which Python counts among the integers
+            if self.type == "int" and isinstance(value, numbers.Integral):
+                return int(value)
+            if self.type == "float" and isinstance(value, numbers.Real):
+                return float(value)
+        raise self._error(whole, self._type_name)
+
+    def _expand(self, path: str) -> str:
+        """Expands `~` and environment variables.
+
+        Otherwise directories called "~", "$SCRATCH" or "gs:" would be made.
+        """
+        expanded = os.path.expandvars(os.path.expanduser(path))
+        if _URL.match(expanded):
+            raise self._error(path, "a local path, not a URL")
+        if unset := _VARIABLE.search(expanded):
+            raise self._error(
+                path, f"a local path; the environment variable {unset[1]} is not set"
+            )
+        return expanded
+
+    def _error(self, value: Any, rule: str) -> InputError:
+        message = f"{self._label}={_as_text(value)}: must be {rule}"
+        return InputError(" ".join(message.split()))
+
+    @property
+    def _label(self) -> str:
+        return "argument FILE" if self.positional else f"flag --{self.name}"
+
+    @property
+    def _type_name(self) -> str:
+        return _TYPES[self.type][self.many]
+
+    @property
+    def default_text(self) -> str:
+        """The default as on the command line; "" for None and ()."""
+        if self.default is None:
+            return ""
+        text = _as_text(self.default)
+        return text.lower() if self.type == "bool" else text
+
+    @property
+    def range_text(self) -> str:
+        """The range in words; "" if there is none."""
+        texts = [rule.text for rule in self.rules]
+        if self.required and not self.default:
+            texts.insert(0, "required")
+        return ", ".join(texts)
+
+
+def _as_text(value: Any) -> str:
+    """Returns a value as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def options_of(options_class: type) -> dict[str, Option]:
+    """Returns the options of a dataclass by name, in the order of their definition.
+
+    Fields that `option` did not make are none. An `InitVar` may be one: a flag that
+    decides the value of others.
+    """
+    found = {}
+    fields = options_class.__dataclass_fields__  # type: ignore[attr-defined]
+    for name, field in fields.items():
+        if not field.metadata:
+            continue
+        annotation = _ANNOTATION.fullmatch(field.type)
+        if not annotation:
+            raise TypeError(f"{options_class.__name__}.{name}: no type of an option")
+        many, kind, optional = annotation.groups()
+        found[name] = Option(
+            name, kind, bool(many), bool(optional), field.default, **field.metadata
+        )
+    return found
+
+
+def groups_of(options_class: type) -> dict[str, list[Option]]:
+    """Returns the options of a dataclass by their group."""
+    groups: dict[str, list[Option]] = {}
+    for item in options_of(options_class).values():
+        groups.setdefault(item.group, []).append(item)
+    return groups
+
+
+def validate(instance: Any) -> None:
+    """Checks all options of an instance, and brings their values into their types.
+
+    Frozen dataclasses call it from `__post_init__`.
+
+    Raises:
+        InputError: a value is of another type, or out of range.
+    """
+    options = options_of(type(instance))
+    for field in dataclasses.fields(instance):
+        if field.name in options:
+            value = options[field.name].check(getattr(instance, field.name))
+            object.__setattr__(instance, field.name, value)

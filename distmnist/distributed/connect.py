@@ -1,0 +1,56 @@
+"""Connects this process to the ranks that the launcher started along with it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from distmnist.core.errors import InputError
+from distmnist.distributed import devices, launchers, process
+from distmnist.distributed.cluster import Cluster
+
+
+def connect(stall_seconds: float = 600) -> Cluster:
+    """Joins the ranks that the launcher started along with this process.
+
+    Args:
+        stall_seconds: hang timeout of collectives, in seconds.
+
+    Raises:
+        InputError: several ranks were launched, but cannot connect to each other; only
+            rank 0 raises it, the others exit.
+    """
+    placement = launchers.detect(os.environ)
+    process.prepare_environment(placement, stall_seconds)
+    if placement.size == 1 and not placement.is_elastic:
+        return Cluster()
+    try:
+        cluster = _connect(placement)
+        if cluster.size == placement.size or placement.is_elastic:
+            return cluster
+        problem = (
+            f"a launcher started {placement.size} ranks, but Horovod sees "
+            f"{cluster.size}: use the mpirun or horovodrun of the environment that "
+            "Horovod was built in"
+        )
+    except ImportError as error:
+        problem = (
+            f"a launcher started {placement.size} ranks, which requires Horovod and "
+            f"mpi4py, but they cannot be imported ({error}): run launch/setup.sh, or "
+            "start one process without a launcher"
+        )
+    if placement.rank == 0:
+        raise InputError(problem)
+    sys.exit(InputError.exit_status)
+
+
+def _connect(placement: launchers.Placement) -> Cluster:
+    devices.import_tensorflow()
+    # Imported only now: a single process needs neither Horovod nor mpi4py.
+    if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
+        from distmnist.distributed.horovod import HorovodCluster
+
+        return HorovodCluster(placement.is_elastic)
+    from distmnist.distributed.mpi import MpiCluster
+
+    return MpiCluster()

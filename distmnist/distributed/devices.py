@@ -1,0 +1,129 @@
+"""TensorFlow's devices: this rank's GPU, or its number of CPU threads.
+
+`configure_tensorflow` must run before TensorFlow first uses a device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import socket
+import tempfile
+from importlib import metadata
+
+from distmnist.distributed import process
+
+# Floating-point operations that keep a core busy for about a millisecond.
+_THREAD_FLOPS = 1e8
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow, discarding the false alarms of its libraries.
+
+    Each process of TensorFlow 2.18 reports, as errors and before any log level
+    applies, that its CUDA plug-ins are registered twice.  They are harmless, and five
+    lines of them for each of N ranks hide what matters.  If the import fails, all
+    output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
+    """
+    with process.blocked_imports("keras"), process.frozen_gc():
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+            import tensorflow
+
+            return
+        with tempfile.TemporaryFile() as output:
+            stderr = os.dup(2)
+            os.dup2(output.fileno(), 2)
+            try:
+                import tensorflow  # noqa: F401
+            except BaseException:
+                output.seek(0)
+                os.write(stderr, output.read())
+                raise
+            finally:
+                os.dup2(stderr, 2)
+                os.close(stderr)
+
+
+def configure_tensorflow(
+    local_rank: int, local_size: int, size: int, step_flops: float
+) -> None:
+    """Chooses this rank's GPU and its threads.
+
+    Args:
+        local_rank: index of this rank on its host, in [0, local_size).
+        local_size: number of ranks on this host.
+        size: number of ranks.
+        step_flops: floating-point operations of one step.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        # Where the launcher shows each rank its own GPU only, the index is 0.
+        tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+        return
+    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        threads = intra_op_threads(os.cpu_count() or 1, local_size, step_flops)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if "TF_NUM_INTEROP_THREADS" not in os.environ:
+        # The operations of a step depend on one another: a second thread would only
+        # hand the work to and fro.  But an allreduce completes on another thread.
+        tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
+
+
+def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
+    """Returns the number of threads that share the work of an operation.
+
+    Below some 100 million operations, a core's work of about a millisecond, waking
+    another thread costs more than it saves: measured on the tutorial's network,
+    whose step takes 63 million, two threads take a quarter longer than one.
+
+    Args:
+        cores: of this host.
+        local_size: number of ranks that share them.
+        step_flops: floating-point operations of one step.
+    """
+    return max(1, int(min(cores // local_size, step_flops / _THREAD_FLOPS)))
+
+
+def settings() -> str:
+    """Returns the runtime settings in effect, for the log."""
+    import tensorflow as tf
+
+    threads = tf.config.threading
+    in_effect = {
+        "intra-op threads": threads.get_intra_op_parallelism_threads(),
+        "inter-op threads": threads.get_inter_op_parallelism_threads(),
+        "cores": process.cores(),
+        "Horovod cycle time (ms)": os.environ.get("HOROVOD_CYCLE_TIME"),
+        "MPI yields when idle": process.yields_when_idle(),
+    }
+    return ", ".join(f"{name} {value}" for name, value in in_effect.items())
+
+
+def device() -> str:
+    """Returns a description of the device that this process computes on."""
+    import tensorflow as tf
+
+    for gpu in tf.config.get_visible_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(gpu)["device_name"])
+    cores = process.cores()
+    return f"CPU of {cores} {'core' if cores == 1 else 'cores'}"
+
+
+def environment() -> dict[str, str]:
+    """Returns the host, the device and the versions of a run, for its record."""
+    versions = {}
+    for name in ("distmnist", "tensorflow", "horovod", "mpi4py", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "host": socket.gethostname(),
+        "device": device(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **versions,
+    }

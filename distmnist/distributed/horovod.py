@@ -1,0 +1,146 @@
+"""Several processes, connected by Horovod: the data plane, and Gloo's control plane.
+
+The only module that imports Horovod.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from distmnist.core.errors import InputError, RunError, UserError, on_all_ranks
+from distmnist.distributed import process
+from distmnist.distributed.cluster import Cluster
+
+with process.blocked_imports("sklearn", "matplotlib"), process.frozen_gc():
+    import horovod.tensorflow as hvd
+    from horovod.common.elastic import State
+
+T = TypeVar("T")
+
+
+class HorovodCluster(Cluster):
+    """Several processes, connected by Horovod."""
+
+    def __init__(self, is_elastic: bool = False):
+        """Joins the other processes.
+
+        Args:
+            is_elastic: whether ranks may join and leave.
+        """
+        hvd.init()
+        self.is_elastic = is_elastic
+        self._membership = _Membership(hvd.broadcast_object, hvd.rank)
+        self._update_topology()
+
+    def _update_topology(self) -> None:
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
+
+    def allgather(self, value: T) -> list[T]:
+        # The name must be the same on all ranks, whatever the value's type is.
+        return list(hvd.allgather_object(value, name="control"))
+
+    def broadcast(self, value: T) -> T:
+        result: T = hvd.broadcast_object(value, name="control")
+        return result
+
+    def allreduce_max(self, values: Sequence[float]) -> list[float]:
+        maxima = hvd.allreduce(np.array(values, np.float64), op=hvd.Max, name="maxima")
+        return [float(value) for value in maxima]
+
+    def distribute(self, optimizer: Any, fp16: bool, adasum: bool) -> Any:
+        compression = hvd.Compression.fp16 if fp16 else hvd.Compression.none
+        if adasum:
+            return self._adasum(optimizer, compression)
+        # Created outside a graph, its Python would be converted by AutoGraph, which
+        # takes seconds and changes nothing.
+        with tf.Graph().as_default():
+            return hvd.DistributedOptimizer(optimizer, compression=compression)
+
+    def _adasum(self, optimizer: Any, compression: Any) -> Any:
+        """Wraps an optimizer as `distribute` does, for Adasum.
+
+        Horovod's own wrapper for Adasum passes the gradients on without combining
+        them, where TensorFlow has resource variables.
+        """
+        if self.size & (self.size - 1) or not hvd.mpi_enabled():
+            raise on_all_ranks(
+                InputError(
+                    "flag --use_adasum: requires MPI, and 2, 4, 8, ... ranks; there "
+                    f"are {self.size}, over {'MPI' if hvd.mpi_enabled() else 'Gloo'}"
+                )
+            )
+        compute_gradients = optimizer.compute_gradients
+
+        def combine(*args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+            gradients, variables = zip(*compute_gradients(*args, **kwargs))
+            combined = [
+                hvd.allreduce(g, op=hvd.Adasum, compression=compression)
+                for g in gradients
+            ]
+            return list(zip(combined, variables))
+
+        optimizer.compute_gradients = combine
+        return optimizer
+
+    def broadcast_variables(
+        self, variables: Sequence[tf.Variable], root: int = 0
+    ) -> None:
+        hvd.broadcast_variables(variables, root_rank=root)
+
+    def allreduce_mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        return _allreduce(tensor, op=hvd.Average)
+
+    def allreduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
+        return _allreduce(tensor, op=hvd.Sum)
+
+    def run_elastic(self, job: Callable[[], T]) -> T:
+        if not self.is_elastic:
+            return super().run_elastic(job)
+
+        @hvd.elastic.run
+        def run(_: _Membership) -> T:
+            self._update_topology()
+            return job()
+
+        result: T = run(self._membership)
+        return result
+
+    def check_host_updates(self) -> None:
+        self._membership.check_host_updates()
+
+    def abort(self, status: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # Horovod's own exit would wait for the other ranks
+
+    def explain(self, error: Exception) -> UserError | None:
+        # TensorFlow raises Horovod's errors as its own.
+        if "Horovod" not in f"{type(error)} {error}":
+            return None
+        reason = str(error).strip().splitlines()[-1]
+        return RunError(
+            f"lost connection to peer ranks ({reason[:200]}); start again with the "
+            "same flags to continue from the last checkpoint"
+        )
+
+
+class _Membership(State):  # type: ignore[misc]
+    """Horovod's elastic state without content: the job itself restores all ranks."""
+
+    def save(self) -> None: ...
+
+    def restore(self) -> None: ...
+
+    def sync(self) -> None: ...
+
+
+# There is nothing for AutoGraph to convert in Horovod's Python, and looking for it
+# takes a second.
+_allreduce = tf.autograph.experimental.do_not_convert(hvd.allreduce)

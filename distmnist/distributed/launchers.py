@@ -1,0 +1,139 @@
+"""Launcher detection: the place of this process among those started together.
+
+One parser for each launcher, a pure function of the environment.  Each returns None
+where its launcher did not start this process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+Environment = Mapping[str, str]
+
+
+class Placement(NamedTuple):
+    """The place of a process among those that its launcher started.
+
+    Attributes:
+        size: number of processes.
+        rank: index of this process, in [0, size).
+        local_rank: index of this process on its host, in [0, local_size).
+        local_size: number of processes on this host.
+        is_elastic: whether ranks may join and leave.
+    """
+
+    size: int
+    rank: int
+    local_rank: int
+    local_size: int
+    is_elastic: bool = False
+
+    @property
+    def is_one_host(self) -> bool:
+        """Whether all processes run on this host."""
+        return self.local_size == self.size
+
+
+def detect(environment: Environment) -> Placement:
+    """Returns the placement of this process; a cluster of one without a launcher."""
+    for parse in LAUNCHERS:
+        if placement := parse(environment):
+            return placement
+    return single_process(environment)
+
+
+def open_mpi(environment: Environment) -> Placement | None:
+    """Parses the variables of Open MPI's mpirun, also as called by horovodrun."""
+    return _parse(
+        environment,
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    )
+
+
+def horovodrun_gloo(environment: Environment) -> Placement | None:
+    """Parses the variables of `horovodrun --gloo`, and of its elastic jobs."""
+    placement = _parse(
+        environment,
+        "HOROVOD_SIZE",
+        "HOROVOD_RANK",
+        "HOROVOD_LOCAL_RANK",
+        "HOROVOD_LOCAL_SIZE",
+    )
+    if placement and environment.get("HOROVOD_ELASTIC") == "1":
+        return placement._replace(is_elastic=True)
+    return placement
+
+
+def hydra(environment: Environment) -> Placement | None:
+    """Parses the variables of Hydra, the mpiexec of MPICH and Intel MPI."""
+    return _parse(
+        environment, "PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"
+    )
+
+
+def srun(environment: Environment) -> Placement | None:
+    """Parses the variables of Slurm's srun.
+
+    It describes the tasks of each node as a list like "4(x2),1": two nodes of four
+    tasks and one of one.
+    """
+    placement = _parse(
+        environment, "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"
+    )
+    node = _number(environment, "SLURM_NODEID")
+    if placement is None or node is None:
+        return placement
+    tasks: list[int] = []
+    for count, repeat in re.findall(
+        r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")
+    ):
+        tasks += [int(count)] * int(repeat or 1)
+    return (
+        placement._replace(local_size=tasks[node]) if node < len(tasks) else placement
+    )
+
+
+def single_process(environment: Environment) -> Placement:
+    """Returns the placement of a process that no launcher started."""
+    return Placement(size=1, rank=0, local_rank=0, local_size=1)
+
+
+# In the order in which they are asked: horovodrun and srun may start mpirun, whose
+# variables then describe the ranks.
+LAUNCHERS: tuple[Callable[[Environment], Placement | None], ...] = (
+    open_mpi,
+    horovodrun_gloo,
+    hydra,
+    srun,
+)
+
+
+def _parse(
+    environment: Environment,
+    size_name: str,
+    rank_name: str,
+    local_rank_name: str,
+    local_size_name: str = "",
+) -> Placement | None:
+    size, rank = _number(environment, size_name), _number(environment, rank_name)
+    if size is None or rank is None:
+        return None
+    local_rank = _number(environment, local_rank_name)
+    local_size = _number(environment, local_size_name)
+    # If the launcher reports no host topology, one host is assumed.
+    return Placement(
+        size,
+        rank,
+        rank if local_rank is None else local_rank,
+        size if local_size is None else local_size,
+    )
+
+
+def _number(environment: Environment, name: str) -> int | None:
+    value = environment.get(name, "")
+    return int(value) if re.fullmatch("[0-9]+", value) else None

@@ -1,0 +1,99 @@
+"""The metric writer of a run: all destinations on rank 0, none on the other ranks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import tensorflow as tf
+
+from distmnist.core.config import Config
+from distmnist.core.errors import RunError
+from distmnist.core.flags import to_flags
+from distmnist.core.run_directory import RunDirectory
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.console import ConsoleWriter
+from distmnist.metrics.jsonl import JsonLinesWriter
+from distmnist.metrics.tensorboard import TensorBoardWriter
+from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
+
+
+def create_writer(config: Config, cluster: Cluster, step: int) -> MetricWriter:
+    """Returns the metric writer of this rank; rank 0 alone writes.
+
+    Rank 0 also writes the flags of the run, as a flag file.
+
+    Args:
+        config: run configuration; its run directory exists.
+        cluster: the ranks.
+        step: completed steps.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    if cluster.rank != 0:
+        return MetricWriter()
+    run = RunDirectory(config.log_dir)
+
+    def write_flags() -> MetricWriter:
+        run.flags.write_text(to_flags(config))
+        return MetricWriter()
+
+    return _AllWriters(
+        config.log_dir,
+        (
+            write_flags,
+            ConsoleWriter,
+            lambda: JsonLinesWriter(run.metrics, cluster.size, step),
+            lambda: TensorBoardWriter(run, config, cluster.size),
+        ),
+    )
+
+
+class _AllWriters(MetricWriter):
+    """Several writers as one; write errors are reported as RunError."""
+
+    def __init__(self, log_dir: str, create: Sequence[Callable[[], MetricWriter]]):
+        """Creates the writers.
+
+        Args:
+            log_dir: run directory, for messages.
+            create: functions that create them.
+
+        Raises:
+            RunError: a file cannot be written.
+        """
+        self._log_dir = log_dir
+        with self._errors():
+            self._writers = [create_writer() for create_writer in create]
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            raise RunError(
+                f"log directory {self._log_dir}: cannot be written to ({error}); start "
+                "again with the same flags to continue from the last checkpoint"
+            ) from None
+
+    def graph(self, graph: tf.Graph) -> None:
+        """Calls all writers."""
+        self._call(lambda writer: writer.graph(graph))
+
+    def train(self, metrics: TrainMetrics) -> None:
+        """Calls all writers."""
+        self._call(lambda writer: writer.train(metrics))
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Calls all writers."""
+        self._call(lambda writer: writer.evaluation(step, evaluation))
+
+    def close(self) -> None:
+        """Closes all writers."""
+        self._call(lambda writer: writer.close())
+
+    def _call(self, method: Callable[[MetricWriter], None]) -> None:
+        with self._errors():
+            for writer in self._writers:
+                method(writer)

@@ -1,0 +1,53 @@
+"""The loss, and the counts that evaluations are made of.
+
+`loss` and `evaluation` have the names that they have in the tutorial's mnist.py.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the mean softmax cross-entropy of a batch, float32 scalar.
+
+    Args:
+        logits: float32 [batch, num_classes].
+        labels: int32 [batch], in [0, num_classes).
+    """
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+    )
+
+
+def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Returns the number of examples whose label has the highest logit, int32 scalar.
+
+    Args:
+        logits: float32 [batch, num_classes].
+        labels: int32 [batch], in [0, num_classes).
+    """
+    correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
+    return tf.reduce_sum(tf.cast(correct, tf.int32))
+
+
+def confusion(logits: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """Returns the confusion matrix of a batch.
+
+    Args:
+        logits: float32 [batch, num_classes].
+        labels: int32 [batch], in [0, num_classes).
+        num_classes: number of classes.
+
+    Returns:
+        int32 [num_classes, num_classes]: number of examples by label (row) and
+        prediction (column). Its trace equals `evaluation`; an example that counts as
+        wrong because its logits are not finite is in no cell.
+    """
+    correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
+    highest = tf.argmax(logits, axis=1, output_type=tf.int32)
+    cells = labels * num_classes + tf.where(correct, labels, highest)
+    in_no_cell = tf.math.logical_and(highest == labels, tf.math.logical_not(correct))
+    cells = tf.where(in_no_cell, num_classes**2, cells)
+    counts = tf.math.bincount(cells, minlength=num_classes**2 + 1, dtype=tf.int32)
+    return tf.reshape(counts[:-1], [num_classes, num_classes])

@@ -1,0 +1,148 @@
+"""Reads the records of runs, and evaluates their newest checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distmnist.checkpoint import inference
+from distmnist.checkpoint.inference import Saved
+from distmnist.core.errors import InputError, UserError
+from distmnist.core.run_directory import RunDirectory
+from distmnist.data import loading, tensors
+from distmnist.data.dataset import DatasetSpec
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.evaluator import Evaluator, most_wrong
+from distmnist.metrics.types import Mistakes, Precision
+
+Line = Mapping[str, Any]
+"""A line of metrics.jsonl."""
+
+
+class CheckpointEvaluation(NamedTuple):
+    """The evaluation of a checkpoint.
+
+    Attributes:
+        spec: shapes and classes of the data set.
+        results: precision by name of the split.
+        most_wrong: misclassified examples of the test split.
+    """
+
+    spec: DatasetSpec
+    results: Mapping[str, Precision]
+    most_wrong: Mistakes
+
+
+class RunRecord(NamedTuple):
+    """The record of a run.
+
+    Attributes:
+        name: run directory.
+        start: newest "start" line of metrics.jsonl; empty if there is none.
+        train: "train" lines, in the order of steps.
+        eval: "eval" lines by name of the split, in the order of steps.
+        saved: metadata of the newest checkpoint; None if there is no valid one.
+        evaluation: evaluation of that checkpoint; None if it failed.
+        failure: reason why there is no evaluation; else empty.
+    """
+
+    name: str
+    start: Line
+    train: Sequence[Line]
+    eval: Mapping[str, Sequence[Line]]
+    saved: Saved | None
+    evaluation: CheckpointEvaluation | None
+    failure: str
+
+    def epoch(self, step: int) -> float:
+        """Returns the passes over the training split up to a step, interpolated."""
+        steps = [0, *(line["step"] for line in self.train)]
+        epochs = [0, *(line["epoch"] for line in self.train)]
+        return float(np.interp(step, steps, epochs))
+
+
+def read(
+    log_dir: str, cluster: Cluster, input_data_dir: str | None = None
+) -> RunRecord:
+    """Reads the record of a run, and evaluates its newest checkpoint.
+
+    Args:
+        log_dir: run directory.
+        cluster: a single process.
+        input_data_dir: directory of the data files; by default that of the run.
+
+    Raises:
+        InputError: metrics.jsonl is missing or malformed.
+    """
+    lines = _read_lines(RunDirectory(log_dir).metrics)
+    starts = [line for line in lines if line["kind"] == "start"]
+    evals: dict[str, list[Line]] = {}
+    for line in lines:
+        if line["kind"] == "eval":
+            evals.setdefault(line["split"], []).append(line)
+    saved, evaluation, failure = None, None, ""
+    try:
+        saved = inference.find(log_dir, cluster)
+        evaluation = _evaluate(saved, cluster, input_data_dir)
+    except UserError as error:
+        failure = str(error)
+    return RunRecord(
+        name=log_dir,
+        start=starts[-1] if starts else {},
+        train=[line for line in lines if line["kind"] == "train"],
+        eval=evals,
+        saved=saved,
+        evaluation=evaluation,
+        failure=failure,
+    )
+
+
+def _evaluate(
+    saved: Saved, cluster: Cluster, input_data_dir: str | None
+) -> CheckpointEvaluation:
+    """Evaluates a checkpoint.
+
+    Raises:
+        UserError: the checkpoint or its data set cannot be loaded.
+    """
+    config = dataclasses.replace(
+        saved.config, input_data_dir=input_data_dir or saved.config.input_data_dir
+    )
+    dataset = loading.load_matching(
+        config, cluster, saved.dataset["name"], saved.dataset["fingerprint"], saved.path
+    )
+    splits = tensors.to_tensors(dataset.splits)
+    network = inference.load(saved, cluster)
+    results = Evaluator(splits, network, cluster, dataset.spec).evaluate()
+    return CheckpointEvaluation(
+        dataset.spec, results, most_wrong(splits["test"], network)
+    )
+
+
+def _read_lines(path: Path) -> list[Line]:
+    """Reads a file of JSON lines, the last of which may be incomplete.
+
+    Raises:
+        InputError: it cannot be read, or another line is not JSON.
+    """
+    try:
+        texts = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the --log_dir of a run"
+        ) from None
+    lines = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            if number < len(texts):  # the last is incomplete if the run was killed
+                raise InputError(
+                    f"{path}, line {number}: is not JSON; delete the line"
+                ) from None
+    return lines

@@ -1,0 +1,288 @@
+"""Checkpoints: saved, verified, restored; nothing half written is ever used."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from distmnist.checkpoint import format
+from distmnist.checkpoint.manager import CheckpointManager
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError, RunError
+from distmnist.core.progress import Progress
+from distmnist.core.run_directory import RunDirectory
+from distmnist.data.dataset import Dataset
+from distmnist.data.sources.mnist import SPEC
+from distmnist.data.sources.synthetic import Synthetic
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.types import Precision
+from distmnist.models.mlp import Mlp
+
+SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
+CONFUSION = np.zeros((10, 10), np.int64)
+DATASET = Synthetic(Config(fake_sizes=(20, 10, 10), seed=0)).load()
+
+
+def create(
+    config: Config, dataset: Dataset = DATASET
+) -> tuple[CheckpointManager, dict[str, tf.Variable]]:
+    variables = Mlp(config, SPEC).named_variables
+    return CheckpointManager(config, Cluster(), dataset, variables), variables
+
+
+def small(directory: Path, **changes: object) -> Config:
+    values = {"hidden1": 8, "hidden2": 4, "log_dir": str(directory), **changes}
+    return Config(**values)  # type: ignore[arg-type]
+
+
+def saved(directory: Path, *steps: int) -> dict[str, tf.Variable]:
+    """Saves a run at several steps, doubling its variables after each."""
+    manager, variables = create(small(directory))
+    with manager:
+        for step in steps:
+            manager.save(Progress(step, 100 * step))
+            for variable in variables.values():
+                variable.assign_add(variable)
+    return variables
+
+
+def restored(directory: Path, **changes: object) -> Progress | None:
+    """Restores a run, and releases its directory."""
+    manager, _ = create(small(directory, **changes))
+    with manager:
+        return manager.restore()
+
+
+def test_restores_the_newest_checkpoint(tmp_path: Path) -> None:
+    assert restored(tmp_path) is None
+    twice_as_large = saved(tmp_path, 9, 10)
+    manager, loaded = create(small(tmp_path, learning_rate=0.2))
+    with manager:
+        progress = manager.restore()
+    assert progress is not None
+    assert (progress.step, progress.consumed) == (10, 1000)
+    for mine, theirs in zip(flat(loaded), flat(twice_as_large)):
+        np.testing.assert_array_equal(2 * mine, theirs)
+
+
+def flat(variables: dict[str, tf.Variable]) -> list[np.ndarray]:
+    return [variable.numpy() for variable in variables.values()]
+
+
+def test_the_working_directory_may_be_the_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(Path("."), 10)
+    assert names(tmp_path) == {"model.ckpt-10"}
+    progress = restored(Path("."))
+    assert progress and progress.step == 10
+
+
+def test_metadata_describe_the_run(tmp_path: Path) -> None:
+    saved(tmp_path, 10)
+    metadata = format.read_metadata(str(tmp_path / "model.ckpt-10"))
+    assert metadata["config"]["hidden1"] == 8
+    assert metadata["dataset"]["fingerprint"] == DATASET.fingerprint
+    assert (metadata["step"], metadata["consumed"], metadata["size"]) == (10, 1000, 1)
+
+
+def test_other_tools_can_read_it(tmp_path: Path) -> None:
+    variables = saved(tmp_path, 10)
+    reader = tf.train.load_checkpoint(str(tmp_path / "model.ckpt-10"))
+    np.testing.assert_array_equal(
+        2 * reader.get_tensor("hidden1/weights"), variables["hidden1/weights"]
+    )
+    subprocess.run(
+        ["sha256sum", "-c", "model.ckpt-10.sha256"], cwd=tmp_path, check=True
+    )
+
+
+def precision(correct: int) -> Precision:
+    return Precision(10, correct, np.zeros((10, 10), int))
+
+
+def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
+    manager, _ = create(small(tmp_path, keep_checkpoints=2))
+    with manager:
+        manager.restore()
+        for step, correct in ((1, 5), (2, 7), (3, 6), (4, 7)):
+            manager.save_best(Progress(step, step), precision(correct))
+            manager.save(Progress(step, step))
+    assert names(tmp_path) == {"model.ckpt-3", "model.ckpt-4"}
+    assert names(tmp_path / "best") == {"model.ckpt-2"}
+    # A resumed run still knows the best.
+    manager, _ = create(small(tmp_path))
+    with manager:
+        manager.restore()
+        manager.save_best(Progress(5, 5), precision(7))
+    assert names(tmp_path / "best") == {"model.ckpt-2"}
+
+
+def names(directory: Path) -> set[str]:
+    """Returns the checkpoints of a directory, each with its three files."""
+    files = sorted(path.name for path in directory.glob("*model.ckpt-*"))
+    stems = {name.partition(".data")[0] for name in files if ".data" in name}
+    assert files == sorted(stem + s for stem in stems for s in SUFFIXES)
+    return stems
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "cnn"}, "--model is mlp there, cnn here"),
+        ({"momentum": 0.9}, "--momentum is 0.0 there, 0.9 here"),
+        ({"hidden1": 16}, "--hidden1 is 8 there, 16 here"),
+        ({"hidden2": 16}, "--hidden2 is 4 there, 16 here"),
+        ({"seed": 1}, "--seed is 126 there, 1 here"),
+    ],
+)
+def test_refuses_a_checkpoint_of_another_configuration(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    saved(tmp_path, 10)
+    with pytest.raises(InputError, match=message):
+        restored(tmp_path, **changes)
+
+
+def test_refuses_a_checkpoint_of_another_data_set(tmp_path: Path) -> None:
+    saved(tmp_path, 10)
+    manager, _ = create(
+        small(tmp_path), Synthetic(Config(fake_sizes=(20, 10, 10), seed=1)).load()
+    )
+    with pytest.raises(InputError, match="data set's SHA-256"):
+        manager.restore()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted", "flipped"])
+def test_uses_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path, suffix: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path, 9, 10)
+    inflict(damage, tmp_path / f"model.ckpt-10{suffix}")
+    progress = restored(tmp_path)
+    assert progress and progress.step == 9
+    (warning,) = (r.getMessage() for r in caplog.records if r.levelname == "WARNING")
+    assert "model.ckpt-10 is damaged (" in warning
+    assert "using " in warning and warning.endswith("model.ckpt-9")
+    assert "\n" not in warning
+
+    inflict(damage, tmp_path / f"model.ckpt-9{suffix}")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"model\.ckpt-9 is damaged") as caught:
+        restored(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def inflict(damage: str, path: Path) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "flipped":
+        flipped = bytes([content[middle] ^ 1])
+        path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+    else:
+        path.write_bytes(content[:middle] if damage == "truncated" else b"")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.name != "lock"
+    }
+
+
+def test_leftovers_of_a_killed_save_are_removed(tmp_path: Path) -> None:
+    saved(tmp_path, 9)
+    (tmp_path / ".model.ckpt-10.index").write_text("half")
+    (tmp_path / ".model.ckpt-10.data-00000-of-00001").write_text("half")
+    progress = restored(tmp_path)
+    assert progress and progress.step == 9
+    assert names(tmp_path) == {"model.ckpt-9"}
+
+
+def test_does_not_save_values_that_are_not_finite(tmp_path: Path) -> None:
+    manager, variables = create(small(tmp_path))
+    with (
+        manager,
+        pytest.raises(RunError, match="biases is no longer finite at step 10"),
+    ):
+        manager.restore()
+        manager.save(Progress(9, 900))
+        biases = variables["hidden1/biases"]
+        biases.assign(biases / 0)
+        manager.save(Progress(10, 1000))
+    assert names(tmp_path) == {"model.ckpt-9"}
+
+
+def test_training_continues_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_continue = format.write, threading.Event()
+
+    def slow(*args: Any) -> None:
+        assert may_continue.wait(60)
+        write(*args)
+
+    monkeypatch.setattr(format, "write", slow)
+    manager, variables = create(small(tmp_path))
+    before = flat(variables)
+    with manager:
+        manager.restore()
+        manager.save(Progress(9, 900))  # returns before anything is written
+        assert names(tmp_path) == set()
+        weights = variables["hidden1/weights"]
+        weights.assign_add(weights)
+        may_continue.set()
+    manager, loaded = create(small(tmp_path))
+    with manager:
+        manager.restore()
+    for mine, theirs in zip(flat(loaded), before):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_restart_archives_the_existing_run(tmp_path: Path) -> None:
+    saved(tmp_path, 10)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    (tmp_path / "mine.txt").write_text("not of the run")
+    assert restored(tmp_path, restart=True, hidden1=16) is None
+    (archive,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert {path.name for path in archive.iterdir()} == {
+        "metrics.jsonl",
+        *(f"model.ckpt-10{suffix}" for suffix in SUFFIXES),
+    }
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "mine.txt",
+        "lock",
+    }
+
+
+def test_refuses_a_directory_that_it_cannot_write_to(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    for directory in (file, file / "below"):
+        with pytest.raises(InputError, match=r"--log_dir=.*cannot be written to"):
+            restored(directory)
+
+
+@pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
+def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
+    saved(small_disk, 9)  # 26 kB
+    before = contents(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(20_000))
+    with pytest.raises(RunError, match=r"model\.ckpt-10: cannot be written") as caught:
+        saved(small_disk, 10)
+    assert caught.value.exit_status == 1
+    (small_disk / "ballast").unlink()
+    assert contents(small_disk) == before
+    assert format.latest(RunDirectory(small_disk)) == str(small_disk / "model.ckpt-9")

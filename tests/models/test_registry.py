@@ -1,0 +1,112 @@
+"""How networks are found by name, and created."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+import distmnist
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError
+from distmnist.data.dataset import DatasetSpec
+from distmnist.models import registry
+from distmnist.models.cnn import Cnn
+from distmnist.models.mlp import Mlp
+from distmnist.models.network import Network
+
+SPEC = DatasetSpec((4, 6, 3), 2, ("dark", "light"))
+
+
+class FixedShapes(Network):
+    """A network that takes the configuration alone."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.taken: Any = config
+
+
+class Adaptive(Network):
+    """A network that takes the spec too."""
+
+    def __init__(self, config: Config, spec: DatasetSpec):
+        super().__init__(config, spec)
+        self.taken: Any = spec
+
+
+class Wider(Adaptive):
+    """A network that passes its arguments on."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+
+
+class WithOption(Network):
+    """A network whose second argument is not the spec."""
+
+    def __init__(self, config: Config, units: int = 7):
+        super().__init__(config)
+        self.taken: Any = units
+
+
+class Bare(Network):
+    """A network that creates its variables elsewhere."""
+
+
+class TwoOfAName(Network):
+    """A network with two variables of one name."""
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        self.both = [tf.Variable(1.0), tf.Variable(2.0)]
+
+
+def test_variables_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="two variables are named Variable; give"):
+        _ = TwoOfAName(Config()).named_variables
+
+
+def test_finds_networks_by_name_and_in_any_module() -> None:
+    assert registry.find("mlp") is Mlp
+    assert registry.find("cnn") is Cnn
+    assert registry.find("tests.models.test_registry:Adaptive") is Adaptive
+
+
+def test_the_spec_is_passed_to_the_networks_that_take_it() -> None:
+    config = Config()
+
+    def taken(network: type[Network]) -> Any:
+        name = f"tests.models.test_registry:{network.__name__}"
+        created = registry.create(name, config, SPEC)
+        assert type(created) is network
+        return created.taken
+
+    assert taken(FixedShapes) is config
+    assert taken(Adaptive) is SPEC
+    assert taken(Wider) is SPEC
+    assert taken(WithOption) == 7
+    registry.create("tests.models.test_registry:Bare", config, SPEC)
+
+
+def test_the_public_base_class_is_the_one_that_is_checked_for() -> None:
+    assert distmnist.Network is Network
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("rnn", "must be mlp, cnn or package.module:attribute"),
+        (":Class", "must be mlp, cnn or package.module:attribute"),
+        ("no.such.module:Class", "cannot import no.such.module"),
+        ("tests.models.test_registry:Missing", "test_registry has no Missing"),
+        ("tests.models.test_registry:Path", "derive it from distmnist.Network"),
+        ("tests.models.test_registry:SPEC", "derive it from distmnist.Network"),
+    ],
+)
+def test_a_wrong_name_is_one_line(wrong: str, message: str) -> None:
+    assert Path  # imported as something that is not a network
+    with pytest.raises(InputError, match=f"--model={wrong}: .*{message}") as caught:
+        registry.find(wrong)
+    assert "\n" not in str(caught.value)
