@@ -34,12 +34,34 @@ def pinned(name: str) -> str:
     return find(rf"^{name}==[^\s]+", PINS)
 
 
+PROGRAMS = ("train", "evaluate", "predict", "export", "report")
+
 setup(
     name="distmnist",
     version=find(r'^__version__ = "(.+)"', SOURCE),
     description="Synchronous data-parallel training with TensorFlow and Horovod.",
+    license="Apache-2.0",
+    keywords="distributed training, data parallelism, TensorFlow, Horovod, MPI",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU :: NVIDIA CUDA :: 12",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: System :: Distributed Computing",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["distmnist", "distmnist.*"]),
     package_data={"distmnist": ["py.typed", "reporting/page.html"]},
+    entry_points={
+        "console_scripts": [
+            "distmnist = distmnist.__main__:main",
+            *(f"distmnist-{name} = distmnist.{name}:main" for name in PROGRAMS),
+        ]
+    },
     python_requires=">=3.9,<3.13",
     install_requires=[
         pinned("tensorflow"),  # the newest that Horovod compiles against

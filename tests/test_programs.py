@@ -142,6 +142,12 @@ def test_the_package_lists_the_programs() -> None:
         assert (ROOT / "distmnist" / f"{name}.py").is_file()
 
 
+@pytest.mark.parametrize("name", ["", *(f"-{name}" for name in index.PROGRAMS)])
+def test_each_program_is_a_command(name: str) -> None:
+    done = run((f"distmnist{name}", "--version"))
+    assert done.stdout.startswith("distmnist 0.1.0\n")
+
+
 @pytest.mark.parametrize("name", index.PROGRAMS)
 def test_tensorflow_is_not_imported_to_parse_flags(name: str) -> None:
     code = (
