@@ -100,9 +100,8 @@ class Config:
     hidden2: int = option(
         32, "Size of the mlp's hidden layer 2.", TRAINING, at_least(1), unit="units"
     )
-    # The default was selected among some 600: see "Precision" in README.md.
     seed: int = option(
-        126,
+        0,
         "Seed of the initial parameters and of the data order.",
         TRAINING,
         within(0, 2**32),
