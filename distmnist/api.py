@@ -22,7 +22,7 @@ class Fitted(NamedTuple):
     """The result of a training.
 
     Attributes:
-        precision: precision @ 1 by name of the split, in [0, 1].
+        precision: accuracy by name of the split, in [0, 1].
         loss: mean loss of the last global batch; nan if there was nothing left to
             train.
         step: completed steps.
@@ -48,7 +48,7 @@ def fit(config: Config) -> Fitted:
     Raises:
         UserError: bad input, or a full disk.
     """
-    cluster = connect()
+    cluster = connect(config.stall_seconds)
 
     def prepare() -> None:
         # TensorFlow that has begun to compute keeps its number of threads.
@@ -64,7 +64,7 @@ def fit(config: Config) -> Fitted:
     trainer = Trainer(config, cluster, dataset)
     results = trainer.run()
     return Fitted(
-        {split: result.value for split, result in results.items()},
+        {split: result.accuracy for split, result in results.items()},
         trainer.progress.loss,
         trainer.progress.step,
         Classifier(trainer.network, dataset.spec),

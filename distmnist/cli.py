@@ -49,7 +49,7 @@ class RunOptions:
 
 
 def input_data_dir() -> Any:
-    """Returns the option of programs that read the data set of a run again."""
+    """Returns the option of programs that reload a run's data set."""
     return reuse(
         Config,
         "input_data_dir",
@@ -188,7 +188,7 @@ def set_up_logging(rank: int, verbosity: int = logging.INFO) -> None:
     logging.set_verbosity(verbosity if rank == 0 or everything else logging.ERROR)
     # Warns where the home directory is read-only, for it caches a list of fonts there.
     python_logging.getLogger("matplotlib").setLevel(python_logging.ERROR)
-    # Libraries log here too; of theirs, only warnings matter.
+    # Libraries log here too: only their warnings are shown.
     logging.get_absl_handler().addFilter(
         lambda record: (
             everything

@@ -14,7 +14,7 @@ from distmnist.core.options import one_of, option
 from distmnist.distributed.cluster import Cluster
 
 if TYPE_CHECKING:
-    from distmnist.metrics.types import Precision
+    from distmnist.metrics.types import SplitResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,30 +37,26 @@ def main() -> None:
 
 def _evaluate(options: Options, cluster: Cluster) -> None:
     from distmnist.checkpoint import inference
-    from distmnist.data import loading, tensors
+    from distmnist.data import tensors
     from distmnist.metrics import console
     from distmnist.metrics.evaluator import Evaluator
 
     saved = inference.find(options.log_dir, cluster)
-    input_data_dir = options.input_data_dir or saved.config.input_data_dir
-    config = dataclasses.replace(saved.config, input_data_dir=input_data_dir)
-    dataset = loading.load_matching(
-        config, cluster, saved.dataset["name"], saved.dataset["fingerprint"], saved.path
-    )
+    dataset = inference.load_dataset(saved, cluster, options.input_data_dir)
     splits = tensors.to_tensors({options.split: dataset.splits[options.split]})
     network = inference.load(saved, cluster)
     results = Evaluator(splits, network, cluster, dataset.spec).evaluate()
     if cluster.rank == 0:
-        console.print_precision(results)
+        console.print_results(results)
         console.write(_tables(results[options.split], dataset.spec.class_names))
 
 
-def _tables(result: Precision, names: Sequence[str]) -> str:
+def _tables(result: SplitResult, names: Sequence[str]) -> str:
     """Returns the metrics of each class, and the confusion matrix."""
     width = max(5, *map(len, names))
     lines = ["", f"{'class':{width}}  examples  precision  recall"]
     examples = result.confusion.sum(axis=1)
-    rows = zip(names, examples, result.of_class, result.recall)
+    rows = zip(names, examples, result.precision, result.recall)
     for name, count, precision, recall in rows:
         lines.append(f"{name:>{width}}  {count:8}  {precision:9.4f}  {recall:6.4f}")
     lines += ["", "Confusion matrix (row: label, column: prediction):"]

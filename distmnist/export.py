@@ -52,7 +52,7 @@ def _export(options: Options, cluster: Cluster) -> None:
             f"flag --export_dir={directory}: already exists; name a new directory"
         )
     saved = inference.find(options.log_dir, cluster)
-    classifier = inference.Classifier(inference.load(saved, cluster), saved.spec)
+    classifier = inference.load_classifier(saved, cluster)
     try:
         tf.saved_model.save(classifier, directory, signatures=classifier.__call__)
     except (OSError, tf.errors.OpError) as error:

@@ -3,7 +3,7 @@
 Usage: python -m distmnist.predict [flags] FILE ...
 
 Takes PNG, JPEG and IDX files. Photographs and drawings are preprocessed like MNIST's
-images: white on black, scaled, centred.
+images: white on black, scaled, centerd.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist import cli
+from distmnist.core.errors import InputError
 from distmnist.core.options import option
-from distmnist.data.sources import idx, mnist_images
+from distmnist.data.sources import idx, mnist, mnist_images
 from distmnist.distributed.cluster import Cluster
 
 _BATCH = 1000  # images per call of the network
@@ -64,7 +65,13 @@ def _predict(options: Options, cluster: Cluster) -> None:
     rows = [row for path in options.files for row in _read(Path(path))]
     names, images, preprocessing = zip(*rows)
     saved = inference.find(options.log_dir, cluster)
-    classifier = inference.Classifier(inference.load(saved, cluster), saved.spec)
+    if saved.spec.feature_shape != mnist.SPEC.feature_shape:
+        shape = "x".join(map(str, saved.spec.feature_shape))
+        raise InputError(
+            f"flag --log_dir={options.log_dir}: a run on examples of shape {shape}, "
+            "while images are preprocessed like MNIST's; name a run on such images"
+        )
+    classifier = inference.load_classifier(saved, cluster)
     probabilities = np.concatenate(
         [
             classifier(np.stack(images[first : first + _BATCH]))["probabilities"]
@@ -115,7 +122,7 @@ def _json(predictions: Sequence[Prediction]) -> str:
                 "image": name,
                 "class": int(probabilities.argmax()),
                 "probabilities": probabilities.tolist(),
-                "done": preprocessing,
+                "done": preprocessing,  # the name that 0.1.0 gave it
             }
         )
         + "\n"

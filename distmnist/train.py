@@ -1,4 +1,4 @@
-"""Trains a network: the program that users, launchers and clusters run.
+"""Trains a network.
 
 Usage: python -m distmnist.train [flags], alone or under horovodrun or mpirun.
 """

@@ -1,4 +1,4 @@
-"""START HERE: the training loop.  What distribution adds to it is marked [1] to [5]."""
+"""START HERE: the training loop. What distribution adds to it is marked [1] to [5]."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from distmnist.metrics import console
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
 from distmnist.metrics.step_timer import StepTimer
-from distmnist.metrics.types import MetricWriter, Precision, Run
+from distmnist.metrics.types import MetricWriter, Run, SplitResult
 from distmnist.metrics.writer import create_writer
 from distmnist.models import losses, registry
 from distmnist.optim import schedules
@@ -38,9 +38,9 @@ class Trainer:
     """Trains one network on all ranks of a cluster.
 
     Attributes:
-        network: what is trained, the same on all ranks.
+        network: trained network, the same on all ranks.
         variables: all that training changes, by name: the network's variables and the
-            optimizer's.  With the progress, all that a checkpoint must hold.
+            optimizer's. With the progress, all that a checkpoint must hold.
         pipeline: this rank's input.
         progress: training progress.
     """
@@ -51,7 +51,7 @@ class Trainer:
         Args:
             config: run configuration.
             cluster: the ranks.
-            dataset: what to train on.
+            dataset: training data set.
         """
         self._config = config
         self._cluster = cluster
@@ -68,7 +68,7 @@ class Trainer:
         # [2] The input is sharded: each rank reads its slice of every global batch.
         self.pipeline = InputPipeline(
             self._splits["train"],
-            config.step_size,
+            config.examples_per_step,
             config.seed,
             cluster.rank,
             cluster.size,
@@ -79,22 +79,22 @@ class Trainer:
         self._train_steps = tf.function(
             self._take_steps,
             input_signature=(
-                tf.TensorSpec([None, config.step_size], tf.int32),
+                tf.TensorSpec([None, config.examples_per_step], tf.int32),
                 tf.TensorSpec([], tf.int64),
             ),
         )
 
     def run(
         self, signals: Signals | None = None, commits: Commits | None = None
-    ) -> dict[str, Precision]:
+    ) -> dict[str, SplitResult]:
         """Trains from the newest checkpoint, or from scratch, to the last step.
 
         Args:
-            signals: preempt the run, with a checkpoint; None: of no effect.
+            signals: preempt the run, with a checkpoint; None: signals are not handled.
             commits: of an elastic job; it continues from the newest.
 
         Returns:
-            The final precision of each split, the same on every rank.
+            The final result of each split, the same on every rank.
 
         Raises:
             UserError: bad input, a full disk, a loss that is not finite, or a signal.
@@ -142,18 +142,19 @@ class Trainer:
             if committed and old_size != cluster.size:
                 ramp = schedules.resize_ramp(config, old_size, committed)
                 committed = committed._replace(ramp=ramp)
-                logging.warning(
-                    "%d ranks instead of %d: continuing from step %d",
-                    *(cluster.size, old_size, committed.step),
-                )
+                if cluster.rank == 0:
+                    logging.warning(
+                        "%d ranks instead of %d: continuing from step %d",
+                        *(cluster.size, old_size, committed.step),
+                    )
         self.progress = manager.restore(committed) or self.progress
         if commits:
             commits.restore(self.variables)
-        # [3] All ranks start with the variables of rank 0, or of one that has been
-        # there before.
+        # [3] All ranks start with the variables of rank 0, or of the rank that has the
+        # newest commit.
         cluster.broadcast_variables(list(self.variables.values()), root)
         self._optimizer.resume(self.progress)
-        self.pipeline.position = self.progress.consumed
+        self.pipeline.consumed = self.progress.consumed
 
     def _hooks(
         self,
@@ -167,9 +168,9 @@ class Trainer:
     ) -> list[Hook]:
         """Returns the hooks in the order in which they run at a stop.
 
-        The progress bar is hidden while others print.  The best checkpoint needs the
-        evaluation.  A commit comes before the checkpoint of its step, which an elastic
-        job never rolls back behind.  Preemption may end the run, so it comes after
+        The progress bar is hidden while others print. The best checkpoint needs the
+        evaluation. A commit comes before the checkpoint of its step, which an elastic
+        job never rolls back past. Preemption may end the run, so it comes after
         everything that its step asks for.
         """
         config, cluster = self._config, self._cluster
@@ -208,7 +209,7 @@ class Trainer:
             ),
             EveryStop(bar.draw) if bar else None,
         ]
-        return [hook for hook in hooks if hook]
+        return [hook for hook in hooks if hook is not None]
 
     def train_block(self, block: Block) -> Progress:
         """Takes the steps of a block, in one call of the graph.
@@ -283,7 +284,7 @@ class Trainer:
 
     def _graph(self) -> tf.Graph:
         """Returns the graph of the network and its loss, for TensorBoard."""
-        batch = tf.TensorSpec([self._config.step_size], tf.int32)
+        batch = tf.TensorSpec([self._config.examples_per_step], tf.int32)
         position = tf.TensorSpec([], tf.int64)
         loss = tf.function(self._batch_loss)
         return loss.get_concrete_function(batch, position).graph

@@ -1,6 +1,6 @@
 """distmnist.train, where each rank records the examples that it takes.
 
-usage: elastic_program.py DIRECTORY [flags].  A rank appends to DIRECTORY/<pid>.jsonl:
+usage: elastic_program.py DIRECTORY [flags]. A rank appends to DIRECTORY/<pid>.jsonl:
 {"attempt": examples consumed at its start, "size", "rank"}, each time that ranks have
 connected, and {"position", "examples"} for each batch.
 """
@@ -42,9 +42,12 @@ def main() -> None:
             record(attempt=consumed, rank=cluster.rank, size=cluster.size)
 
         def recorded_train_block(self: Trainer, block: Block) -> Any:
+            # Where they are in the stream follows from what all ranks have consumed.
+            batch_size = block.indices.shape[1]
+            stride = batch_size * cluster.size
+            start = self.progress.consumed + cluster.rank * batch_size
             for step, batch in enumerate(block.indices.tolist()):
-                position = block.position + step * self.pipeline.stride
-                record(position=position, examples=batch)
+                record(position=start + step * stride, examples=batch)
             return train_block(self, block)
 
         Trainer._restore = recorded_restore  # type: ignore[method-assign]

@@ -3,8 +3,8 @@
 usage: python -m tests.kills [--kills=100] [--seed=0] [--directory=DIR]
 
 It runs on 2 ranks; some kills fall into the writing of a checkpoint, which happens
-every few milliseconds.  At the end its parameters and metrics must be those of an
-uninterrupted run.  The suite runs the short form.
+every few milliseconds. At the end its parameters and metrics must be those of an
+uninterrupted run. The suite runs the short form.
 """
 
 from __future__ import annotations

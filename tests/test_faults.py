@@ -1,7 +1,7 @@
 """Fault tolerance on real ranks: the job ends, and resumes without a trace.
 
 Each cell of the matrix interrupts the same run, which is resumed again and again; at
-the end it must have the parameters and metrics of an uninterrupted run.  `-m "not
+the end it must have the parameters and metrics of an uninterrupted run. `-m "not
 slow"` leaves out most cells: `launch/test.sh -m slow` runs them.
 """
 

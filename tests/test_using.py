@@ -82,7 +82,7 @@ def test_the_exported_model_predicts_as_the_checkpoint_does(
     serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
     cluster = Cluster()
     saved = inference.find(str(log_dir), cluster)
-    classifier = inference.Classifier(inference.load(saved, cluster), saved.spec)
+    classifier = inference.load_classifier(saved, cluster)
     images = digits.test.features
     expected = classifier(images)
     for shape in ((-1, 784), (-1, 28, 28)):
@@ -117,8 +117,7 @@ def test_predict_accepts_image_and_idx_files(
     assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in answers]
     cluster = Cluster()
     saved = inference.find(str(log_dir), cluster)
-    network = inference.load(saved, cluster)
-    expected = inference.Classifier(network, saved.spec)(images)
+    expected = inference.load_classifier(saved, cluster)(images)
     for answer, digit in zip(answers[1:], expected["class"].numpy()):
         assert answer["class"] == digit
     found = np.array([answer["probabilities"] for answer in answers[1:]])

@@ -1,9 +1,9 @@
 """The checkpoint format: write, verify, find and read.
 
 A checkpoint is one of TensorFlow's, `<log_dir>/model.ckpt-<completed steps>` with
-`.data-*` and `.index`, readable with `tf.train.load_checkpoint`.  Besides the
+`.data-*` and `.index`, readable with `tf.train.load_checkpoint`. Besides the
 variables, by name, it contains `metadata`, a JSON object with the configuration and the
-progress of the run.  `.sha256` has the checksums of both files, in the format of
+progress of the run. `.sha256` has the checksums of both files, in the format of
 `sha256sum -c`.
 
 It appears whole or not at all: the files are written under hidden names, synced to the
@@ -73,8 +73,8 @@ def write(
             os.rename(temporary + suffix, path + suffix)
         _sync(directory)
     except (tf.errors.OpError, OSError) as error:
-        with contextlib.suppress(OSError):
-            for leftover in Path(directory).glob(f".{name}.*"):
+        for leftover in Path(directory).glob(f".{name}.*"):
+            with contextlib.suppress(OSError):
                 leftover.unlink()
         raise RunError(
             f"checkpoint {path}: cannot be written ({_reason(error)}); earlier "
@@ -83,7 +83,7 @@ def write(
 
 
 def delete(path: str) -> None:
-    """Deletes a checkpoint; its index goes first, so that it is never half there.
+    """Deletes a checkpoint; its index goes first, so that it is never partially there.
 
     Args:
         path: without suffix.
@@ -92,7 +92,7 @@ def delete(path: str) -> None:
         Path(path + suffix).unlink(missing_ok=True)
 
 
-def latest(run: RunDirectory) -> str | None:
+def latest(directory: RunDirectory) -> str | None:
     """Returns the path of the newest intact checkpoint, without suffix; None if none.
 
     Logs a warning if a newer one is damaged.
@@ -102,7 +102,7 @@ def latest(run: RunDirectory) -> str | None:
         OSError: the directory cannot be read.
     """
     damaged: list[str] = []
-    for path in map(run.checkpoint, run.checkpoint_steps()):
+    for path in map(directory.checkpoint, directory.checkpoint_steps()):
         problem = _damage(path)
         if not problem:
             if damaged:

@@ -12,7 +12,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data import loading
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.dataset import Dataset, DatasetSpec
 from distmnist.data.tensors import scale
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import registry
@@ -25,7 +25,7 @@ class Saved(NamedTuple):
     Attributes:
         path: without suffix.
         step: completed steps.
-        config: configuration of the run, with the directory that it is in now.
+        config: configuration of the run, with its current log_dir.
         dataset: name, source and fingerprint of the data set.
     """
 
@@ -56,9 +56,7 @@ def find(log_dir: str, cluster: Cluster) -> Saved:
     Raises:
         InputError: on all ranks, if there is none, or it cannot be read.
     """
-    return cluster.broadcast(
-        cluster.run_collectively(lambda: _find(log_dir) if cluster.rank == 0 else None)
-    )  # type: ignore[return-value]
+    return cluster.run_on_root(lambda: _find(log_dir))
 
 
 def _find(log_dir: str) -> Saved:
@@ -101,11 +99,34 @@ def load(saved: Saved, cluster: Cluster) -> Network:
         lambda: registry.create(config.model, config, saved.spec)
     )
     variables = network.named_variables
-    cluster.run_collectively(
-        lambda: format.read(saved.path, variables) if cluster.rank == 0 else None
-    )
+    cluster.run_on_root(lambda: format.read(saved.path, variables))
     cluster.broadcast_variables(list(variables.values()))
     return network
+
+
+def load_classifier(saved: Saved, cluster: Cluster) -> Classifier:
+    """Creates the classifier of a checkpoint; all ranks must call it; see `load`."""
+    return Classifier(load(saved, cluster), saved.spec)
+
+
+def load_dataset(
+    saved: Saved, cluster: Cluster, input_data_dir: str | None = None
+) -> Dataset:
+    """Loads the data set that a checkpoint was trained on; all ranks must call it.
+
+    Args:
+        saved: the checkpoint.
+        cluster: the ranks.
+        input_data_dir: directory of the data files; None: where the run read them.
+
+    Raises:
+        UserError: on all ranks, if the data set is missing, or another one.
+    """
+    config = saved.config
+    if input_data_dir:
+        config = dataclasses.replace(config, input_data_dir=input_data_dir)
+    name, fingerprint = saved.dataset["name"], saved.dataset["fingerprint"]
+    return loading.load_matching(config, cluster, name, fingerprint, saved.path)
 
 
 class Classifier(tf.Module):  # type: ignore[misc]

@@ -19,14 +19,14 @@ from distmnist.core.progress import Progress, Ramp
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.types import Precision
+from distmnist.metrics.types import SplitResult
 
 
 class CheckpointManager:
     """Saves a run, and restores it; all ranks call its methods.
 
     Training continues while a checkpoint is written: it waits only for a copy of the
-    variables, and for the previous write, so that one at most is in flight.  As a
+    variables, and for the previous write, so that one at most is in flight. As a
     context manager, it waits for the last one at the end, and releases the run
     directory.
     """
@@ -49,7 +49,7 @@ class CheckpointManager:
         self._config = config
         self._cluster = cluster
         self._variables = variables
-        self._run = RunDirectory(config.log_dir)
+        self._directory = RunDirectory(config.log_dir)
         self._metadata = {
             "config": dataclasses.asdict(config),
             "dataset": {
@@ -75,10 +75,10 @@ class CheckpointManager:
         except RunError as second:
             if error is None:
                 raise
-            logging.error("%s", second)  # the first error is the one that is raised
+            logging.error("%s", second)  # the first error propagates
         finally:
             self._thread.shutdown()
-            self._run.release()
+            self._directory.release()
 
     def save(self, progress: Progress) -> None:
         """Starts to write a checkpoint, unless this step has one.
@@ -91,10 +91,10 @@ class CheckpointManager:
                 of it is left.
         """
         if self._cluster.rank == 0 and progress.step != self._saved:
-            self._start(self._run, progress, {}, self._config.keep_checkpoints)
+            self._start(self._directory, progress, {}, self._config.keep_checkpoints)
             self._saved = progress.step
 
-    def save_best(self, progress: Progress, validation: Precision) -> None:
+    def save_best(self, progress: Progress, validation: SplitResult) -> None:
         """Starts to write a checkpoint to `best`, if it is better than the one there.
 
         Args:
@@ -110,7 +110,7 @@ class CheckpointManager:
                 "num_examples": validation.num_examples,
                 "num_correct": validation.num_correct,
             }
-            self._start(self._run.best, progress, {"validation": counts}, 1)
+            self._start(self._directory.best, progress, {"validation": counts}, 1)
 
     def wait(self) -> None:
         """Waits until everything is written.
@@ -123,7 +123,11 @@ class CheckpointManager:
             in_flight.result()
 
     def _start(
-        self, run: RunDirectory, progress: Progress, more: Mapping[str, Any], keep: int
+        self,
+        directory: RunDirectory,
+        progress: Progress,
+        more: Mapping[str, Any],
+        keep: int,
     ) -> None:
         self.wait()
         values = {name: np.array(v) for name, v in self._variables.items()}
@@ -143,10 +147,12 @@ class CheckpointManager:
         }
 
         def write_and_prune() -> None:
-            format.write(run.checkpoint(progress.step), values, metadata)
-            older = [step for step in run.checkpoint_steps() if step <= progress.step]
+            format.write(directory.checkpoint(progress.step), values, metadata)
+            older = [
+                step for step in directory.checkpoint_steps() if step <= progress.step
+            ]
             for step in older[keep:]:
-                format.delete(run.checkpoint(step))
+                format.delete(directory.checkpoint(step))
 
         self._in_flight = self._thread.submit(write_and_prune)
 
@@ -168,30 +174,26 @@ class CheckpointManager:
                 use, no checkpoint can be read, or it was created with a different
                 configuration.
         """
-        return self._cluster.broadcast(
-            self._cluster.run_collectively(
-                lambda: self._restore(committed) if self._cluster.rank == 0 else None
-            )
-        )
+        return self._cluster.run_on_root(lambda: self._restore(committed))
 
     def _restore(self, committed: Progress | None) -> Progress | None:
-        run = self._run
-        run.prepare(self._config.restart and not committed)
+        directory = self._directory
+        directory.prepare(self._config.restart and not committed)
         with contextlib.suppress(InputError):  # a damaged best one is replaced
-            if best := format.latest(run.best):
+            if best := format.latest(directory.best):
                 self._best = format.read_metadata(best)["validation"]["num_correct"]
         if committed:
-            rollback.roll_back(run, committed.step)
+            rollback.roll_back(directory, committed.step)
             return committed
-        path = format.latest(run)
+        path = format.latest(directory)
         if path is None:
-            rollback.roll_back(run, -1)
+            rollback.roll_back(directory, -1)
             return None
         metadata = format.read_metadata(path)
         _check_configuration(path, self._metadata, metadata)
         format.read(path, self._variables)
         self._saved = metadata["step"]
-        rollback.roll_back(run, metadata["step"])
+        rollback.roll_back(directory, metadata["step"])
         logging.info("Resuming from checkpoint %s", path)
         same_size = metadata["size"] == self._cluster.size
         ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None

@@ -16,30 +16,30 @@ import tensorflow as tf
 from distmnist.core.run_directory import RunDirectory
 
 
-def roll_back(run: RunDirectory, step: int) -> None:
+def roll_back(directory: RunDirectory, step: int) -> None:
     """Drops what was logged after a step.
 
-    Each file is replaced as a whole; a last record that was half written goes too.
+    Each file is replaced as a whole; a partial last record is dropped.
 
     Args:
-        run: directory of the run.
+        directory: directory of the run.
         step: last step that is kept; -1: nothing is kept.
 
     Raises:
         OSError: a file cannot be written.
     """
-    if run.metrics.exists():
-        run.rewritten.write_text("".join(_lines(run.metrics, step)))
-        os.replace(run.rewritten, run.metrics)
-    for path in run.event_files():
+    if directory.metrics.exists():
+        directory.rewritten.write_text("".join(_lines(directory.metrics, step)))
+        os.replace(directory.rewritten, directory.metrics)
+    for path in directory.event_files():
         kept = [event for event in _events(path) if _step(event) <= step]
         if not kept:
             path.unlink()
             continue
-        with tf.io.TFRecordWriter(str(run.rewritten)) as records:
+        with tf.io.TFRecordWriter(str(directory.rewritten)) as records:
             for event in kept:
                 records.write(event)
-        os.replace(run.rewritten, path)
+        os.replace(directory.rewritten, path)
 
 
 def _lines(metrics: Path, step: int) -> Iterator[str]:

@@ -108,7 +108,10 @@ class Config:
     )
 
     dataset: str = option(
-        "auto", f"Data set. {describe(DATASETS)}.", DATA, required=True
+        "auto",
+        f"Data set. {describe(DATASETS)}; or your own source, package.module:Class.",
+        DATA,
+        required=True,
     )
     # Decides `dataset`, and is no field itself.
     fake_data: dataclasses.InitVar[bool] = option(  # noqa: RUF009 (it makes a field)
@@ -251,7 +254,7 @@ class Config:
     )
 
     @property
-    def step_size(self) -> int:
+    def examples_per_step(self) -> int:
         """Examples that one worker processes in a step."""
         return self.batch_size * self.backward_passes_per_step
 

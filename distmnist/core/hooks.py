@@ -2,21 +2,30 @@
 
 The loop, as pseudocode; everything in it runs on all ranks:
 
-    hooks = [...]                     # in the order of Trainer._hooks
-    while progress.step < last_step:
-        stop = min(hook.next_step(progress.step, last_step) for hook in hooks)
-        block = pipeline.take(stop - progress.step)
-        progress = train_block(block)  # one graph call
+    hooks = [...]                                  # in the order of Trainer._hooks
+    for block in pipeline.blocks(step, stops(hooks, step, last_step)):
+        progress = train_block(block)              # the steps up to the next stop
         for hook in hooks:
             if hook.is_due(progress.step, last_step):
-                hook(progress)        # may use collectives; may raise to end the run
+                hook(progress)                     # may use collectives; may raise
+
+    hook                    runs                            works on
+    progress bar            at every stop                   rank 0
+    watchdog's heartbeat    at every stop                   all ranks
+    step timer              at every stop; --log_every      rank 0 writes
+    evaluator               --eval_every                    all ranks; rank 0 writes
+    best checkpoint         --eval_every                    rank 0
+    commit                  --commit_steps, each checkpoint all ranks, if elastic
+    checkpoint              --checkpoint_every              rank 0
+    profiler                --profile                       rank 0
+    preemption              twice a second                  all ranks
 
 Steps run inside the graph, without Python between them, so a hook sees the progress
-only where the loop stops.  A hook that must run at certain steps makes the loop stop
-there (`Every`); one that only wants to see every stop asks for none (`EveryStop`).
+only where the loop stops. A hook that must run at certain steps makes the loop stop
+there (`Every`); one that runs wherever the loop stops adds no stop (`EveryStop`).
 
 All ranks call the same hooks at the same steps, therefore a hook's schedule may depend
-only on what all ranks share.  A hook that works on rank 0 alone returns at once on the
+only on what all ranks share. A hook that works on rank 0 alone returns at once on the
 others, and must not use a collective.
 """
 
@@ -92,7 +101,7 @@ class EveryStop(NamedTuple):
     function: Callable[[Progress], None]
 
     def next_step(self, step: int, last_step: int) -> int:
-        """Returns the last step: this hook needs no stop of its own."""
+        """Returns the last step: this hook adds no stop."""
         return last_step
 
     def is_due(self, step: int, last_step: int) -> bool:
@@ -107,8 +116,7 @@ class EveryStop(NamedTuple):
 def stops(hooks: Sequence[Hook], step: int, last_step: int) -> Iterator[int]:
     """Yields the steps after which the loop stops.
 
-    Each is computed when it is asked for, because a hook may choose its next step when
-    it runs.
+    They are computed lazily, because a hook may choose its next step when it runs.
 
     Args:
         hooks: all hooks of the run.

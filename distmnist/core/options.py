@@ -78,13 +78,13 @@ def option(
 
     Args:
         default: its default.
-        help: one sentence or more, for people to read.
+        help: one sentence or more.
         group: heading of the help under which it is listed.
         *rules: its range; None is in the range of an option that may be None.
-        unit: of its value, "seconds" say.
+        unit: unit of the value, such as "seconds".
         path: local path(s), in which `~` and environment variables are expanded.
         required: neither "" nor () are valid.
-        positional: takes the arguments of the command line that are no flags.
+        positional: takes the positional arguments.
     """
     metadata = {
         "help": help,
@@ -136,7 +136,7 @@ class Option:
     positional: bool
 
     def parse(self, text: str) -> Any:
-        """Returns the value that a text on the command line stands for.
+        """Parses the text of a flag.
 
         Raises:
             InputError: the text is of another type.
@@ -196,7 +196,7 @@ class Option:
     def _expand(self, path: str) -> str:
         """Expands `~` and environment variables.
 
-        Otherwise directories called "~", "$SCRATCH" or "gs:" would be made.
+        Otherwise directories called "~", "$SCRATCH" or "gs:" would be created.
         """
         expanded = os.path.expandvars(os.path.expanduser(path))
         if _URL.match(expanded):
@@ -244,8 +244,8 @@ def _as_text(value: Any) -> str:
 def options_of(options_class: type) -> dict[str, Option]:
     """Returns the options of a dataclass by name, in the order of their definition.
 
-    Fields that `option` did not make are none. An `InitVar` may be one: a flag that
-    decides the value of others.
+    Other fields are ignored. An `InitVar` may be an option: a flag that decides the
+    value of others.
     """
     found = {}
     fields = options_class.__dataclass_fields__  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Names that --dataset and --model accept, and the code behind each.
 
 Entries name their code as `package.module:attribute`, which is imported only when it is
-asked for: the tables are needed for flags and help, before anything heavy is loaded.
+requested: the tables are needed for flags and help, before TensorFlow is imported.
 Users name their own code in the same form.
 """
 
@@ -61,7 +61,7 @@ def check(flag: str, name: str, table: Mapping[str, Entry]) -> tuple[str, str]:
         table: registered names.
 
     Returns:
-        Names of the module and the attribute that it stands for.
+        Names of the module and of the attribute.
 
     Raises:
         InputError: the name is of neither form.

@@ -35,7 +35,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        """Touches nothing.
+        """Does not access the disk.
 
         Args:
             path: --log_dir of the run.
@@ -67,7 +67,7 @@ class RunDirectory:
 
     @property
     def best(self) -> RunDirectory:
-        """Directory of the checkpoint with the best validation precision."""
+        """Directory of the checkpoint with the best validation accuracy."""
         return RunDirectory(self.path / "best")
 
     @property
@@ -123,7 +123,8 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
             self._acquire_lock()
-            # Of a save that was killed. Other subdirectories may be other runs.
+            # Left by a killed process. Other subdirectories may be other runs.
+            self.rewritten.unlink(missing_ok=True)
             for directory in (self.path, self.best.path):
                 for path in directory.glob(f".{_CHECKPOINT}*"):
                     if _TEMPORARY_FILE.match(path.name):
@@ -145,7 +146,7 @@ class RunDirectory:
     def _acquire_lock(self) -> None:
         """Locks the directory until this process ends.
 
-        The kernel holds the lock, and releases it however the process ends.  On a
+        The kernel holds the lock, and releases it however the process ends. On a
         network file system it is the server (NFS: since version 4), so that it is
         exclusive between hosts too.
         """
@@ -190,5 +191,5 @@ def _holder(lock: IO[str]) -> str:
     try:
         holder = json.load(lock)
         return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, LookupError, TypeError):  # being written right now
+    except (ValueError, LookupError, TypeError):  # another process is writing it
         return "another process"

@@ -68,11 +68,9 @@ def load_matching(
     Raises:
         UserError: on all ranks, if the data set is missing or has another fingerprint.
     """
-    # --dataset=auto may choose differently today. The suffix marks other data in the
-    # same file format.
-    flag = name.removesuffix("-like")
-    if flag in registry.DATASETS:
-        config = dataclasses.replace(config, dataset=flag)
+    if config.dataset == "auto":  # which may choose another source today
+        # The suffix marks other data in the same file format.
+        config = dataclasses.replace(config, dataset=name.removesuffix("-like"))
     dataset = _load(config, cluster)
     if dataset.fingerprint != fingerprint:
         raise on_all_ranks(

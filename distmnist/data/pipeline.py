@@ -37,7 +37,7 @@ class InputPipeline:
     """Reads a source in the sampler's order, on one rank of several.
 
     Attributes:
-        position: examples consumed by all ranks together: the whole state.  Assign it
+        consumed: examples consumed by all ranks together: the whole state. Assign it
             to resume.
         stride: positions between two consecutive steps of a rank: the global batch
             size.
@@ -56,12 +56,12 @@ class InputPipeline:
             size: number of shards.
         """
         self._source = source
-        self._num_examples = len(source.targets)
+        self._num_examples = source.size
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
         self._size = size
-        self.position = 0
+        self.consumed = 0
         self.stride = batch_size * size
 
     def take(self, num_steps: int) -> Block:
@@ -70,7 +70,7 @@ class InputPipeline:
         Args:
             num_steps: at least 1.
         """
-        start = self.position
+        start = self.consumed
         indices = sampler.batches(
             self._seed,
             start,
@@ -80,8 +80,8 @@ class InputPipeline:
             self._size,
             self._num_examples,
         )
-        self.position += num_steps * self.stride
-        return Block(indices, start + self._rank * self._batch_size, self.position)
+        self.consumed += num_steps * self.stride
+        return Block(indices, start + self._rank * self._batch_size, self.consumed)
 
     def blocks(self, step: int, stops: Iterable[int]) -> Iterator[Block]:
         """Yields the input up to each of the steps at which the loop stops.

@@ -1,9 +1,9 @@
 """The sampler: which examples a rank takes at a step, as pure functions.
 
 The training examples form one endless stream: epoch after epoch, each a new
-permutation drawn from (seed, epoch).  A step of `size` ranks takes the next
+permutation drawn from (seed, epoch). A step of `size` ranks takes the next
 `size * batch_size` positions of the stream, and each rank its own slice of
-them.  So N ranks of batch B see what one rank of batch N * B sees; every
+them. So N ranks of batch B see what one rank of batch N * B sees; every
 example comes once an epoch, on one rank, whatever N is; and the number of
 examples consumed is all the state there is, on any number of ranks.
 """

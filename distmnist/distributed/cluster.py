@@ -3,7 +3,7 @@
 Two planes:
 
 * The data plane carries tensors: averaged gradients, broadcast variables, summed
-  counts.  It is Horovod's.
+  counts. It is Horovod's.
 * The control plane carries small Python objects: flags, errors, names of checkpoints.
   Under an MPI launcher it is a communicator of mpi4py, so that the data plane never
   waits on Python; over Gloo, Horovod's object collectives serve.
@@ -143,6 +143,21 @@ class Cluster:
         where = "" if len(failed) == self.size else f" ({_ranks(failed)}, on {host})"
         raise on_all_ranks(type(error)(f"{error}{where}"))
 
+    def run_on_root(self, action: Callable[[], T]) -> T:
+        """Runs an action on rank 0; returns its result, or fails, on every rank.
+
+        Args:
+            action: must not use a collective itself; its result is sent to all ranks.
+
+        Returns:
+            Rank 0's result.
+
+        Raises:
+            UserError: on every rank, if the action raised one.
+        """
+        result = self.run_collectively(lambda: action() if self.rank == 0 else None)
+        return self.broadcast(result)  # type: ignore[return-value]
+
     def assert_consistent(self, mine: Mapping[str, object], remedy: str) -> None:
         """Checks that all ranks have the same values.
 
@@ -190,7 +205,7 @@ class Cluster:
 
         Args:
             step: completed steps; an earlier step's heartbeat is stale.
-            seconds: timeout; a thread of every rank calls this at the same time.
+            seconds: timeout; must be called on all ranks at the same time.
         """
         return []
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.distributed import devices, launchers, process
 from distmnist.distributed.cluster import Cluster
 
 
-def connect(stall_seconds: float = 600) -> Cluster:
+def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
     """Joins the ranks that the launcher started along with this process.
 
     Args:

@@ -22,8 +22,8 @@ def import_tensorflow() -> None:
     """Imports TensorFlow, discarding the false alarms of its libraries.
 
     Each process of TensorFlow 2.18 reports, as errors and before any log level
-    applies, that its CUDA plug-ins are registered twice.  They are harmless, and five
-    lines of them for each of N ranks hide what matters.  If the import fails, all
+    applies, that its CUDA plug-ins are registered twice. They are harmless, and five
+    lines of them for each of N ranks hide what matters. If the import fails, all
     output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
     with process.blocked_imports("keras"), process.frozen_gc():
@@ -70,7 +70,7 @@ def configure_tensorflow(
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if "TF_NUM_INTEROP_THREADS" not in os.environ:
         # The operations of a step depend on one another: a second thread would only
-        # hand the work to and fro.  But an allreduce completes on another thread.
+        # pass the work back and forth. But an allreduce completes on another thread.
         tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
 
 
@@ -114,8 +114,8 @@ def device() -> str:
     return f"CPU of {cores} {'core' if cores == 1 else 'cores'}"
 
 
-def environment() -> dict[str, str]:
-    """Returns the host, the device and the versions of a run, for its record."""
+def describe() -> dict[str, str]:
+    """Returns the host, the device and the versions for metrics.jsonl."""
     versions = {}
     for name in ("distmnist", "tensorflow", "horovod", "mpi4py", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):

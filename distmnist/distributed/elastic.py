@@ -1,7 +1,7 @@
 """Elastic training: continues when ranks join or leave; a layer around the loop.
 
 `horovodrun` starts and ends the ranks of an elastic job; Horovod notices, and connects
-those that exist.  Then every rank runs the whole job again, which continues from the
+those that exist. Then every rank runs the whole job again, which continues from the
 newest commit: a copy of the variables in the memory of each rank, and the progress.
 The data order is a function of the examples consumed, so each example still comes once
 an epoch, except for those since the commit, which are trained on again.
@@ -91,7 +91,7 @@ class CommitHook:
             variables: all variables of the run, by name.
             start: progress at the start of training.
             intervals: steps between commits, and between checkpoints: an elastic job
-                never rolls back behind a checkpoint.
+                never rolls back past a checkpoint.
         """
         self._commits = commits
         self._cluster = cluster

@@ -141,6 +141,5 @@ class _Membership(State):  # type: ignore[misc]
     def sync(self) -> None: ...
 
 
-# There is nothing for AutoGraph to convert in Horovod's Python, and looking for it
-# takes a second.
+# AutoGraph has nothing to convert in Horovod, and searching it takes a second.
 _allreduce = tf.autograph.experimental.do_not_convert(hvd.allreduce)

@@ -1,6 +1,6 @@
 """Launcher detection: the place of this process among those started together.
 
-One parser for each launcher, a pure function of the environment.  Each returns None
+One parser for each launcher, a pure function of the environment. Each returns None
 where its launcher did not start this process.
 """
 
@@ -38,10 +38,7 @@ class Placement(NamedTuple):
 
 def detect(environment: Environment) -> Placement:
     """Returns the placement of this process; a cluster of one without a launcher."""
-    for parse in LAUNCHERS:
-        if placement := parse(environment):
-            return placement
-    return single_process(environment)
+    return next(placement for parse in LAUNCHERS if (placement := parse(environment)))
 
 
 def open_mpi(environment: Environment) -> Placement | None:
@@ -85,9 +82,9 @@ def srun(environment: Environment) -> Placement | None:
     placement = _parse(
         environment, "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"
     )
-    node = _number(environment, "SLURM_NODEID")
-    if placement is None or node is None:
-        return placement
+    if placement is None:
+        return None
+    node = _number(environment, "SLURM_NODEID") or 0
     tasks: list[int] = []
     for count, repeat in re.findall(
         r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")
@@ -103,13 +100,14 @@ def single_process(environment: Environment) -> Placement:
     return Placement(size=1, rank=0, local_rank=0, local_size=1)
 
 
-# In the order in which they are asked: horovodrun and srun may start mpirun, whose
+# In order of precedence: horovodrun and srun may start mpirun, whose
 # variables then describe the ranks.
 LAUNCHERS: tuple[Callable[[Environment], Placement | None], ...] = (
     open_mpi,
     horovodrun_gloo,
     hydra,
     srun,
+    single_process,  # of any environment
 )
 
 

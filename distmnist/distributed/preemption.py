@@ -1,6 +1,6 @@
 """Graceful preemption: a signal stops all ranks at the same step, with a checkpoint.
 
-SIGTERM and SIGINT ask for it, sent to any rank, or by a launcher to all.  So do SIGUSR1
+SIGTERM and SIGINT request it, sent to any rank, or by a launcher to all. So do SIGUSR1
 and SIGUSR2, in this order: `mpirun` forwards those without further action, while it
 kills its ranks one second after a SIGTERM.
 
@@ -33,14 +33,14 @@ _MEANING = {
     signal.SIGUSR2: signal.SIGINT,
 }
 
-# Seconds between two votes.  `mpirun` leaves a rank one second to save and exit.
+# Seconds between two votes. `mpirun` leaves a rank one second to save and exit.
 _VOTE_SECONDS = 0.5
 # Most steps between two votes: bounds the memory of the indices of a graph call.
 _MAX_STEPS = 1000
 
 
 class Signals:
-    """Waits for the signals that end a job, on a thread of its own.
+    """Waits for the signals that end a job, on a dedicated thread.
 
     Attributes:
         received: the first signal that arrived while deferred, SIGTERM or SIGINT; 0 if
@@ -57,7 +57,7 @@ class Signals:
         self._pipe, end = os.pipe()
         os.set_blocking(self._pipe, False)
         os.set_blocking(end, False)
-        # Python writes a signal's number to it at once, on whatever thread it arrives.
+        # Python writes a signal's number to it at once, whichever thread receives it.
         signal.set_wakeup_fd(end)
         for number in _MEANING:
             # A job that was started in the background of a script, or by nohup,
@@ -101,7 +101,7 @@ def _launchers() -> Iterator[int]:
 class PreemptionHook:
     """Stops all ranks at the same step, and limits how long a graph call takes.
 
-    A signal reaches ranks at different moments.  Twice a second they compare what they
+    A signal reaches ranks at different moments. Twice a second they compare what they
     have received, with one small allreduce; because they count steps, not seconds, they
     also compare how long a step takes.
     """
@@ -117,7 +117,7 @@ class PreemptionHook:
         """Starts to count steps.
 
         Args:
-            cluster: its ranks vote.  In an elastic job, a signal that only some ranks
+            cluster: its ranks vote. In an elastic job, a signal that only some ranks
                 receive removes only those.
             signals: of this process; None if it watches for none.
             max_steps: most steps between two votes; 0: as many as half a second takes.

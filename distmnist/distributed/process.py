@@ -1,7 +1,7 @@
 """Process settings: what MPI, Horovod and TensorFlow read when they are loaded.
 
 They read their environment once, so `prepare_environment` must run before any of them
-is imported.  It overrides nothing that the user has set.
+is imported. It overrides nothing that the user has set.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from distmnist.core.config import Config
 from distmnist.distributed.launchers import Placement
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
@@ -23,7 +24,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def prepare_environment(placement: Placement, stall_seconds: float = 600) -> None:
+def prepare_environment(
+    placement: Placement, stall_seconds: float = Config.stall_seconds
+) -> None:
     """Sets what MPI, Horovod and TensorFlow read when they are loaded.
 
     Args:
@@ -32,9 +35,9 @@ def prepare_environment(placement: Placement, stall_seconds: float = 600) -> Non
     """
     environment = os.environ.setdefault
     # TensorFlow's C++ code logs a screenful in each process, errors about absent GPU
-    # plug-ins included.  Real errors arrive as exceptions.
+    # plug-ins included. Real errors arrive as exceptions.
     environment("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Horovod looks for ready gradients once a cycle.  Its default of 1 ms suits
+    # Horovod looks for ready gradients once a cycle. Its default of 1 ms suits
     # networks whose steps take many; a step of a small network takes about one.
     environment("HOROVOD_CYCLE_TIME", "0.2")
     # Horovod warns of a rank that the others wait for, and then fails.
@@ -45,7 +48,7 @@ def prepare_environment(placement: Placement, stall_seconds: float = 600) -> Non
         environment("OMPI_MCA_btl", "^ofi")
     if placement.local_size == 1 or placement.local_size < cores():
         return
-    # Every core has a rank or more.  Open MPI spins while it waits, on the core of the
+    # Every core has a rank or more. Open MPI spins while it waits, on the core of the
     # rank that it waits for: steps are 20 times slower without yielding.
     environment(_YIELD, "1")
     # A rank's threads take turns, and so need one core; the kernel migrates them, and

@@ -1,7 +1,7 @@
 """Watchdog for hung ranks: ends a job in which no step completes.
 
 Horovod reports a rank whose training is late, but not a process or host that is frozen:
-its own negotiation waits for that too.  So a thread on each rank watches for progress.
+its own negotiation waits for that too. So a thread on each rank watches for progress.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from distmnist.distributed import devices
 from distmnist.metrics.types import (
     Evaluation,
     MetricWriter,
-    Precision,
     Run,
+    SplitResult,
     TrainMetrics,
 )
 from distmnist.optim import schedules
@@ -50,22 +50,22 @@ class ConsoleWriter(MetricWriter):
         write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Prints the precision of each split."""
-        print_precision(evaluation.results)
+        """Prints the accuracy of each split."""
+        print_results(evaluation.results)
 
 
-def print_precision(results: Mapping[str, Precision]) -> None:
-    """Prints the precision of each split.
+def print_results(results: Mapping[str, SplitResult]) -> None:
+    """Prints the accuracy of each split, in the format of the tutorial.
 
     Args:
-        results: precision by name of the split.
+        results: result by name of the split.
     """
     for split, result in results.items():
         write(
             f"{_TITLES[split]}\n"
             f"  Num examples: {result.num_examples}  "
             f"Num correct: {result.num_correct}  "
-            f"Precision @ 1: {result.value:0.04f}\n"
+            f"Precision @ 1: {result.accuracy:0.04f}\n"
         )
 
 
@@ -94,7 +94,7 @@ def progress_bar(run: Run) -> ProgressBar | None:
 class ProgressBar:
     """A progress bar below the lines, hidden while they are written.
 
-    Its methods are hooks.  It makes the loop stop nowhere: ranks stop twice a second to
+    Its methods are hooks. It makes the loop stop nowhere: ranks stop twice a second to
     vote on preemption.
     """
 
@@ -137,7 +137,7 @@ class ProgressBar:
 
 
 def log_start(run: Run) -> None:
-    """Logs what is about to run; all ranks must call it.
+    """Logs the configuration of the run; all ranks must call it.
 
     Args:
         run: the run.
@@ -152,8 +152,8 @@ def log_start(run: Run) -> None:
     )
     logging.info(
         "Global batch size: %d (%d per worker), learning rate %.4g%s",
-        config.step_size * size,
-        config.step_size,
+        config.examples_per_step * size,
+        config.examples_per_step,
         float(schedules.learning_rate(config, size, config.warmup_steps)),
         f" after {config.warmup_steps} steps" if config.warmup_steps else "",
     )
@@ -166,21 +166,23 @@ def log_start(run: Run) -> None:
     )
 
 
-def log_end(run: Run, end: Progress, results: Mapping[str, Precision]) -> None:
+def log_end(run: Run, end: Progress, results: Mapping[str, SplitResult]) -> None:
     """Logs the results of a run, and the programs that use it.
 
     Args:
         run: the run.
         end: progress at the end of training.
-        results: final precision, by name of the split.
+        results: final result by name of the split.
     """
     speed = (end.consumed - run.start.consumed) / end.seconds
     steps = end.step - run.start.step
     logging.info(
         "Done: %d steps in %.1f s, %s examples/s", steps, end.seconds, f"{speed:,.0f}"
     )
-    values = ", ".join(f"{name} {result.value:.4f}" for name, result in results.items())
-    logging.info("Precision @ 1: %s", values)
+    values = ", ".join(
+        f"{name} {result.accuracy:.4f}" for name, result in results.items()
+    )
+    logging.info("Accuracy: %s", values)
     log_dir = run.config.log_dir
     logging.info("Checkpoint: %s", RunDirectory(log_dir).checkpoint(end.step))
     for command in _NEXT:

@@ -1,4 +1,4 @@
-"""The evaluator: precision @ 1 of each split, counted on all ranks, summed once."""
+"""The evaluator: accuracy of each split, counted on all ranks, summed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distmnist.data import sampler
 from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.tensors import scale
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.types import Evaluation, MetricWriter, Mistakes, Precision
+from distmnist.metrics.types import Evaluation, MetricWriter, Mistakes, SplitResult
 from distmnist.models import losses
 from distmnist.models.network import Network
 
@@ -24,7 +24,7 @@ class Evaluator:
     """Evaluates all splits, each rank a shard of each; a hook.
 
     Attributes:
-        results: newest precision of each split, the same on every rank.
+        results: newest result of each split, the same on every rank.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Evaluator:
         self._count = tf.function(self._count_shard).get_concrete_function(
             features, targets, position, position
         )
-        self.results: dict[str, Precision] = {}
+        self.results: dict[str, SplitResult] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Evaluates the network, and writes the results."""
@@ -66,19 +66,17 @@ class Evaluator:
             Evaluation(self.results, self._splits["test"], self._network, self._spec),
         )
 
-    def evaluate(self) -> dict[str, Precision]:
-        """Returns the precision of each split; all ranks must call it."""
+    def evaluate(self) -> dict[str, SplitResult]:
+        """Returns the result of each split; all ranks must call it."""
         counts = []
         for split in self._splits.values():
-            shard = sampler.shard(
-                len(split.targets), self._cluster.rank, self._cluster.size
-            )
+            shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
             start, stop = tf.constant(shard.start), tf.constant(shard.stop)
             counts.append(self._count(split.features, split.targets, start, stop))
         totals = self._cluster.allreduce_sum(tf.stack(counts)).numpy()
         return {
-            name: Precision(
-                len(split.targets),
+            name: SplitResult(
+                split.size,
                 int(total[0]),
                 total[1:].reshape(self._spec.num_classes, -1),
             )
@@ -118,7 +116,7 @@ def most_wrong(split: Split, network: Network, count: int = 18) -> Mistakes:
     logits = tf.concat(
         [
             network(scale(split.features[first : first + _CHUNK]))
-            for first in range(0, len(split.targets), _CHUNK)
+            for first in range(0, split.size, _CHUNK)
         ],
         axis=0,
     )

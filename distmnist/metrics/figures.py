@@ -1,6 +1,6 @@
 """Figures of an evaluation: the confusion matrix and the most wrong examples.
 
-Drawn with Matplotlib, without pyplot and its global state.  Its import takes a while:
+Drawn with Matplotlib, without pyplot and its global state. Its import takes a while:
 import this module only where something is drawn.
 """
 
@@ -31,7 +31,7 @@ _DPI = 100
 _MAX_NUMBERED = 20  # classes up to which cells have room for counts
 _MAX_NAMED = 50  # classes up to which rows and columns have room for names
 _MAX_NAME = 24  # characters of a class name
-_GREY, _COLOR = 1, 3  # channels of an image
+_GRAY, _COLOR = 1, 3  # channels of an image
 # Inches; captions have up to four lines.
 _TILE_WIDTH, _TILE_HEIGHT, _IMAGE_SIZE, _TITLE_HEIGHT = 1.4, 1.8, 1.15, 0.5
 
@@ -108,7 +108,7 @@ def most_wrong(mistakes: Mistakes, spec: DatasetSpec, columns: int = 6) -> Image
         row, column = divmod(index, columns)
         top, center = row * _TILE_HEIGHT, (column + 0.5) * _TILE_WIDTH
         bottom = top
-        if image.ndim == 3 and image.shape[-1] in (_GREY, _COLOR):
+        if image.ndim == 3 and image.shape[-1] in (_GRAY, _COLOR):
             pixel = _IMAGE_SIZE / max(image.shape)
             bottom, half = top + pixel * image.shape[0], pixel * image.shape[1] / 2
             extent = (center - half, center + half, bottom, top)
@@ -142,7 +142,7 @@ def _shades(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _colors(shades: NDArray[np.float64]) -> Image:
-    """Returns the color of each cell, between white and that of its kind."""
+    """Returns the color of each cell, between white and the color of its category."""
     full = np.where(np.eye(len(shades), dtype=bool)[..., None], _CORRECT, _WRONG)
     colors: Image = np.round(255 + shades[..., None] * (full - 255)).astype(np.uint8)
     return colors

@@ -27,7 +27,7 @@ class JsonLinesWriter(MetricWriter):
         """
         self._file: IO[str] = path.open("a", buffering=1)
         self._size = size
-        self._write(kind="start", step=step, **devices.environment())
+        self._write(kind="start", step=step, **devices.describe())
 
     def train(self, metrics: TrainMetrics) -> None:
         """Writes a line."""
@@ -44,7 +44,7 @@ class JsonLinesWriter(MetricWriter):
                 split=split,
                 num_examples=result.num_examples,
                 num_correct=result.num_correct,
-                precision=result.value,
+                precision=result.accuracy,
             )
 
     def _write(self, **values: object) -> None:

@@ -1,6 +1,6 @@
 """The profiler: a TensorFlow profile of some steps, on rank 0.
 
-TensorBoard shows it with the plug-in `tensorboard-plugin-profile`.  Horovod's timeline
+TensorBoard shows it with the plug-in `tensorboard-plugin-profile`. Horovod's timeline
 shows the communication: `horovodrun --timeline-filename=FILE`, or HOROVOD_TIMELINE=FILE
 under mpirun; FILE opens in chrome://tracing or Perfetto.
 """
@@ -19,16 +19,16 @@ from distmnist.core.run_directory import RunDirectory
 class Profiler:
     """Profiles a range of steps; a hook."""
 
-    def __init__(self, steps: Sequence[int], run: RunDirectory, rank: int):
+    def __init__(self, steps: Sequence[int], directory: RunDirectory, rank: int):
         """Profiles nothing yet.
 
         Args:
             steps: numbers of completed steps at which the profile starts and stops.
-            run: directory of the run.
+            directory: directory of the run.
             rank: index of this process; rank 0 profiles.
         """
         self._first, self._last = steps
-        self._run = run
+        self._directory = directory
         self._rank = rank
         self._running = False
 
@@ -47,8 +47,8 @@ class Profiler:
             return
         if self._running:
             tf.profiler.experimental.stop()
-            logging.info("Profile: %s", self._run.profile)
+            logging.info("Profile: %s", self._directory.profile)
             self._running = False
         elif progress.step == self._first:
-            tf.profiler.experimental.start(str(self._run.path))
+            tf.profiler.experimental.start(str(self._directory.path))
             self._running = True

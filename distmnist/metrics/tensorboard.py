@@ -47,16 +47,16 @@ _HPARAMS = (*(option.name for option in groups_of(Config)[TRAINING]), "dataset",
 class TensorBoardWriter(MetricWriter):
     """Writes event files."""
 
-    def __init__(self, run: RunDirectory, config: Config, size: int):
+    def __init__(self, directory: RunDirectory, config: Config, size: int):
         """Opens a new event file, and writes the flags.
 
         Args:
-            run: directory of the run.
+            directory: directory of the run.
             config: run configuration.
             size: number of ranks.
         """
-        self._run = run
-        self._writer = tf.summary.create_file_writer(str(run.path))
+        self._directory = directory
+        self._writer = tf.summary.create_file_writer(str(directory.path))
         self._splits: dict[str, Any] = {}  # writers of evaluations
         self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
@@ -67,7 +67,7 @@ class TensorBoardWriter(MetricWriter):
             for name, value in values.items()
             if name in _HPARAMS
         }
-        evaluations = run.evaluations.name
+        evaluations = directory.evaluations.name
         with self._writer.as_default(step=0):
             tf.summary.text("flags", f"| flag | value |\n|---|---|\n{rows}")
             hparams.hparams_config(
@@ -98,10 +98,10 @@ class TensorBoardWriter(MetricWriter):
         """Writes scalars, and from time to time images and histograms."""
         for split, result in evaluation.results.items():
             if split not in self._splits:
-                path = str(self._run.evaluation(split))
+                path = str(self._directory.evaluation(split))
                 self._splits[split] = tf.summary.create_file_writer(path)
             with self._splits[split].as_default(step=step):
-                _write_scalars({"precision": result.value})
+                _write_scalars({"precision": result.accuracy})
             self._splits[split].flush()
         test = evaluation.results["test"]
         with self._writer.as_default(step=step):
@@ -109,7 +109,7 @@ class TensorBoardWriter(MetricWriter):
                 {
                     f"{tag}/{name}": value
                     for tag, values in (
-                        ("precision_of_class", test.of_class.tolist()),
+                        ("precision_of_class", test.precision.tolist()),
                         ("recall_of_class", test.recall.tolist()),
                     )
                     for name, value in zip(evaluation.spec.class_names, values)

@@ -34,14 +34,14 @@ class Run(NamedTuple):
     last_step: int
 
 
-class Precision(NamedTuple):
-    """Precision @ 1 of one split.
+class SplitResult(NamedTuple):
+    """The result of evaluating one split.
 
     Attributes:
         num_examples: size of the split.
         num_correct: examples whose label has the highest logit.
         confusion: int64 [num_classes, num_classes]: number of examples by label (row)
-            and prediction (column).  Examples without finite logits are in no cell.
+            and prediction (column). Examples without finite logits are not counted.
     """
 
     num_examples: int
@@ -49,12 +49,12 @@ class Precision(NamedTuple):
     confusion: NDArray[np.int64]
 
     @property
-    def value(self) -> float:
-        """Fraction of correct examples, in [0, 1]."""
+    def accuracy(self) -> float:
+        """Fraction of correct examples, in [0, 1]: the tutorial's precision @ 1."""
         return self.num_correct / self.num_examples
 
     @property
-    def of_class(self) -> NDArray[np.float64]:
+    def precision(self) -> NDArray[np.float64]:
         """Precision of each class, [num_classes]; nan if it was never predicted."""
         return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
@@ -84,13 +84,13 @@ class Evaluation(NamedTuple):
     """The result of an evaluation.
 
     Attributes:
-        results: precision by name of the split.
+        results: result by name of the split.
         test: test split, as tensors.
         network: evaluated network; its variables continue to change.
         spec: shapes and classes of the data set.
     """
 
-    results: Mapping[str, Precision]
+    results: Mapping[str, SplitResult]
     test: Split
     network: Network
     spec: DatasetSpec
@@ -138,7 +138,7 @@ class MetricWriter:
         """
 
     def close(self) -> None:
-        """Writes what is pending, and closes the files."""
+        """Writes buffered data, and closes the files."""
 
 
 def _fractions(

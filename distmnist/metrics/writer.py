@@ -33,19 +33,15 @@ def create_writer(config: Config, cluster: Cluster, step: int) -> MetricWriter:
     """
     if cluster.rank != 0:
         return MetricWriter()
-    run = RunDirectory(config.log_dir)
-
-    def write_flags() -> MetricWriter:
-        run.flags.write_text(to_flags(config))
-        return MetricWriter()
-
+    directory = RunDirectory(config.log_dir)
+    with _write_errors(config.log_dir):
+        directory.flags.write_text(to_flags(config))
     return _AllWriters(
         config.log_dir,
         (
-            write_flags,
             ConsoleWriter,
-            lambda: JsonLinesWriter(run.metrics, cluster.size, step),
-            lambda: TensorBoardWriter(run, config, cluster.size),
+            lambda: JsonLinesWriter(directory.metrics, cluster.size, step),
+            lambda: TensorBoardWriter(directory, config, cluster.size),
         ),
     )
 
@@ -64,18 +60,8 @@ class _AllWriters(MetricWriter):
             RunError: a file cannot be written.
         """
         self._log_dir = log_dir
-        with self._errors():
+        with _write_errors(log_dir):
             self._writers = [create_writer() for create_writer in create]
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, tf.errors.OpError) as error:
-            raise RunError(
-                f"log directory {self._log_dir}: cannot be written to ({error}); start "
-                "again with the same flags to continue from the last checkpoint"
-            ) from None
 
     def graph(self, graph: tf.Graph) -> None:
         """Calls all writers."""
@@ -94,6 +80,18 @@ class _AllWriters(MetricWriter):
         self._call(lambda writer: writer.close())
 
     def _call(self, method: Callable[[MetricWriter], None]) -> None:
-        with self._errors():
+        with _write_errors(self._log_dir):
             for writer in self._writers:
                 method(writer)
+
+
+@contextlib.contextmanager
+def _write_errors(log_dir: str) -> Iterator[None]:
+    """Raises what goes wrong inside as RunError."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise RunError(
+            f"log directory {log_dir}: cannot be written to ({error}); start again "
+            "with the same flags to continue from the last checkpoint"
+        ) from None

@@ -42,7 +42,7 @@ def confusion(logits: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tens
     Returns:
         int32 [num_classes, num_classes]: number of examples by label (row) and
         prediction (column). Its trace equals `evaluation`; an example that counts as
-        wrong because its logits are not finite is in no cell.
+        wrong because its logits are not finite is not counted.
     """
     correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
     highest = tf.argmax(logits, axis=1, output_type=tf.int32)

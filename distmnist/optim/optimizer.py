@@ -30,7 +30,7 @@ class DistributedSgd:
         Args:
             config: learning rate, momentum, and how gradients are combined.
             cluster: combines the gradients.
-            variables: what is trained, by name.
+            variables: trainable variables by name.
         """
         self._config = config
         self._size = cluster.size
@@ -71,8 +71,7 @@ class DistributedSgd:
         """Returns the learning rate of the next step, float32 scalar."""
         return schedules.learning_rate(self._config, self._size, self._step, self._ramp)
 
-    # There is nothing in Horovod's Python for AutoGraph to convert, and looking for it
-    # takes two seconds.
+    # AutoGraph has nothing to convert in Horovod, and searching it takes two seconds.
     @tf.autograph.experimental.do_not_convert
     def minimize(self, loss: tf.Tensor) -> list[tf.Tensor]:
         """Takes one step, in the graph.

@@ -19,7 +19,7 @@ def learning_rate(
     """Returns the learning rate of a step.
 
     N workers average the gradients of N batches, so a step may be N times as
-    large (linear scaling), once the first steps are over (warm-up).  Both are from
+    large (linear scaling), once the first steps are over (warm-up). Both are from
     Goyal et al. 2017, "Accurate, Large Minibatch SGD", sections 2.1 and 2.2.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,11 @@ from distmnist.checkpoint import inference
 from distmnist.checkpoint.inference import Saved
 from distmnist.core.errors import InputError, UserError
 from distmnist.core.run_directory import RunDirectory
-from distmnist.data import loading, tensors
+from distmnist.data import tensors
 from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.evaluator import Evaluator, most_wrong
-from distmnist.metrics.types import Mistakes, Precision
+from distmnist.metrics.types import Mistakes, SplitResult
 
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
@@ -29,12 +28,12 @@ class CheckpointEvaluation(NamedTuple):
 
     Attributes:
         spec: shapes and classes of the data set.
-        results: precision by name of the split.
+        results: result by name of the split.
         most_wrong: misclassified examples of the test split.
     """
 
     spec: DatasetSpec
-    results: Mapping[str, Precision]
+    results: Mapping[str, SplitResult]
     most_wrong: Mistakes
 
 
@@ -110,12 +109,7 @@ def _evaluate(
     Raises:
         UserError: the checkpoint or its data set cannot be loaded.
     """
-    config = dataclasses.replace(
-        saved.config, input_data_dir=input_data_dir or saved.config.input_data_dir
-    )
-    dataset = loading.load_matching(
-        config, cluster, saved.dataset["name"], saved.dataset["fingerprint"], saved.path
-    )
+    dataset = inference.load_dataset(saved, cluster, input_data_dir)
     splits = tensors.to_tensors(dataset.splits)
     network = inference.load(saved, cluster)
     results = Evaluator(splits, network, cluster, dataset.spec).evaluate()

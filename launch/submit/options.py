@@ -181,8 +181,10 @@ def parse(argv: Sequence[str]) -> Options:
     )
     if not (options.delete or options.logs):
         elastic = ["--elastic"] * options.elastic
+        # Environment variables in paths are those of the pod.
+        checked = [word.replace("$", "") for word in training]
         config = flags.parse(
-            Config, ["distmnist.train", *elastic, *training], "Flags of the training."
+            Config, ["distmnist.train", *elastic, *checked], "Flags of the training."
         )
         cli.check_names(config)
         if config.grace_seconds > _MAX_GRACE:

@@ -55,7 +55,6 @@ def measure(options: argparse.Namespace, config: Config, cluster: Cluster) -> No
     """
     from distmnist.data import loading
     from distmnist.metrics.evaluator import Evaluator
-    from distmnist.metrics.types import Writer
     from distmnist.trainer import Trainer
 
     dataset = loading.load(config, cluster)
@@ -84,7 +83,7 @@ def measure(options: argparse.Namespace, config: Config, cluster: Cluster) -> No
     both, compute = (statistics.median(times) for times in zip(*pairs))
     share = 1 - compute / both if cluster.size > 1 else 0.0
 
-    evaluator = Evaluator(trainer._splits, trainer.network, cluster, Writer())
+    evaluator = Evaluator(trainer._splits, trainer.network, cluster, dataset.spec)
     evaluator.evaluate()
     evaluations = []
     for _ in range(_EVALUATIONS):

@@ -18,10 +18,10 @@ from tests.benchmarks.measuring import BATCH_SIZE
 from tests.benchmarks.summary import Medians
 from tests.benchmarks.tables import Summary, take_medians
 
-# Distinguishable with colour vision deficiency.
-OWN_COLOUR = "#0072b2"
-PEER_COLOUR = "#999999"
-LIMIT_COLOUR = "#d55e00"
+# Distinguishable with color vision deficiency.
+OWN_COLOR = "#0072b2"
+PEER_COLOR = "#999999"
+LIMIT_COLOR = "#d55e00"
 
 
 def draw(measured: Summary, path: Path) -> None:
@@ -83,7 +83,7 @@ def _bars(axis: Axes, measured: Summary, shown: list[Contender], key: str) -> No
     axis.barh(
         titles,
         [each.median for each in spreads],
-        color=[OWN_COLOUR if mine else PEER_COLOUR for mine in own],
+        color=[OWN_COLOR if mine else PEER_COLOR for mine in own],
         xerr=[
             [each.median - each.low for each in spreads],
             [each.high - each.median for each in spreads],
@@ -112,7 +112,7 @@ def _limit(axis: Axes, medians: Medians, ranks: int) -> None:
         return
     rate = ranks * BATCH_SIZE / shortest
     axis.set_xlim(right=max(axis.get_xlim()[1], rate * 1.12))
-    axis.axvline(rate, color=LIMIT_COLOUR, linestyle="--")
+    axis.axvline(rate, color=LIMIT_COLOR, linestyle="--")
     parts = "matrix products" if ranks == 1 else f"{ranks} ranks: products + allreduce"
     axis.annotate(
         f"limit: {parts}",
@@ -121,5 +121,5 @@ def _limit(axis: Axes, medians: Medians, ranks: int) -> None:
         xytext=(-6, 8),
         textcoords="offset points",
         ha="right",
-        color=LIMIT_COLOUR,
+        color=LIMIT_COLOR,
     )

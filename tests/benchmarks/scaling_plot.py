@@ -17,8 +17,8 @@ from tests.benchmarks import ring
 from tests.benchmarks.predictions import WORKERS, Fabric, Network
 from tests.benchmarks.ring import Point, Ring
 
-# Distinguishable with colour vision deficiency, as are the markers.
-_COLOURS = ("#0072b2", "#e69f00", "#cc79a7")
+# Distinguishable with color vision deficiency, as are the markers.
+_COLORS = ("#0072b2", "#e69f00", "#cc79a7")
 _MARKERS = ("o", "s", "D")
 
 
@@ -60,17 +60,17 @@ def draw(
 
 
 def _draw_fit(axis: Axes, points: Sequence[Point], fits: Mapping[int, Ring]) -> None:
-    for (workers, model), colour, marker in zip(fits.items(), _COLOURS, _MARKERS):
+    for (workers, model), color, marker in zip(fits.items(), _COLORS, _MARKERS):
         measured = [point for point in points if point.workers == workers]
         sizes = np.array([point.size for point in measured])
         times = np.array([point.seconds for point in measured])
         axis.plot(
-            sizes, times * 1e6, marker, color=colour, label=f"measured, {workers} ranks"
+            sizes, times * 1e6, marker, color=color, label=f"measured, {workers} ranks"
         )
         axis.plot(
             sizes,
             model.seconds(sizes, workers) * 1e6,
-            color=colour,
+            color=color,
             label=f"model, {workers} ranks",
         )
     axis.set_xscale("log", base=2)
@@ -84,7 +84,7 @@ def _draw_fit(axis: Axes, points: Sequence[Point], fits: Mapping[int, Ring]) -> 
 
 
 def _draw_efficiency(axis: Axes, network: Network, fabrics: Sequence[Fabric]) -> None:
-    for fabric, colour, marker in zip(fabrics, _COLOURS, _MARKERS):
+    for fabric, color, marker in zip(fabrics, _COLORS, _MARKERS):
         none, full = (
             np.array(
                 [
@@ -100,11 +100,11 @@ def _draw_efficiency(axis: Axes, network: Network, fabrics: Sequence[Fabric]) ->
         )
         workers = np.array(WORKERS)
         exists = workers <= fabric.largest
-        axis.plot(workers, none, ":" + marker, color=colour, markersize=4)
+        axis.plot(workers, none, ":" + marker, color=color, markersize=4)
         axis.plot(
-            workers[exists], none[exists], "-" + marker, color=colour, label=fabric.name
+            workers[exists], none[exists], "-" + marker, color=color, label=fabric.name
         )
-        axis.fill_between(workers, none, full, color=colour, alpha=0.15, linewidth=0)
+        axis.fill_between(workers, none, full, color=color, alpha=0.15, linewidth=0)
     axis.set_xscale("log", base=2)
     axis.set_xticks(WORKERS, [f"{workers}" for workers in WORKERS])
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -21,7 +21,7 @@ from distmnist.data.dataset import Dataset
 from distmnist.data.sources.mnist import SPEC
 from distmnist.data.sources.synthetic import Synthetic
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.types import Precision
+from distmnist.metrics.types import SplitResult
 from distmnist.models.mlp import Mlp
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
@@ -104,8 +104,8 @@ def test_other_tools_can_read_it(tmp_path: Path) -> None:
     )
 
 
-def precision(correct: int) -> Precision:
-    return Precision(10, correct, np.zeros((10, 10), int))
+def precision(correct: int) -> SplitResult:
+    return SplitResult(10, correct, np.zeros((10, 10), int))
 
 
 def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:

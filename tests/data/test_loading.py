@@ -18,8 +18,8 @@ from distmnist.distributed.cluster import Cluster
 from tests.data.idx_files import NAMES, Files, idx, put, small_files
 
 
-class Colours:
-    """A data set of colour images of another size than MNIST's."""
+class Colors:
+    """A data set of color images of another size than MNIST's."""
 
     spec = DatasetSpec((3, 2, 3), 2, ("dark", "light"))
 
@@ -35,14 +35,12 @@ class Colours:
         features = np.repeat(200 * targets[:, None], 18, axis=1).astype(np.uint8)
         split = create_split(features, targets)
         splits = (split, split, split)
-        return Dataset("colours", "a test", fingerprint(*splits), self.spec, *splits)
+        return Dataset("colors", "a test", fingerprint(*splits), self.spec, *splits)
 
 
-def named(dataset: str, **values: object) -> Config:
-    """Returns a configuration with a data set that --dataset may not accept yet."""
-    config = Config(**values)  # type: ignore[arg-type]
-    object.__setattr__(config, "dataset", dataset)
-    return config
+def no_source(config: Config) -> str:
+    """Returns something that is not a source."""
+    return config.dataset
 
 
 @pytest.mark.parametrize("name", registry.DATASETS)
@@ -50,10 +48,10 @@ def test_every_registered_name_is_a_source(name: str) -> None:
     assert isinstance(loading.find_source(Config(dataset=name)), Source)
 
 
-def test_loads_ones_own_source() -> None:
-    config = named("tests.data.test_loading:Colours")
+def test_loads_a_custom_source() -> None:
+    config = Config(dataset="tests.data.test_loading:Colors")
     dataset = loading.load(config, Cluster())
-    assert dataset.spec == loading.find_source(config).spec == Colours.spec
+    assert dataset.spec == loading.find_source(config).spec == Colors.spec
     assert dataset.spec.num_features == dataset.train.features.shape[1] == 18
 
 
@@ -61,17 +59,20 @@ def test_loads_ones_own_source() -> None:
     ("name", "message"),
     [
         ("mnits", "must be auto, mnist, digits, fake or package.module:attribute"),
-        ("tests.no_such:Colours", "cannot import tests.no_such"),
+        ("tests.no_such:Colors", "cannot import tests.no_such"),
         ("tests.data.test_loading:NAMES", "is not a source of data; give a class"),
         ("tests.data.test_loading:str", "test_loading has no str"),
-        ("tests.data.test_loading:named", "is not a source of data; give a class"),
+        (
+            "tests.data.test_loading:load_matching",
+            "is not a source of data; give a class",
+        ),
     ],
 )
-def test_a_wrong_name_is_one_line(name: str, message: str) -> None:
+def test_an_unknown_name_is_reported_in_one_line(name: str, message: str) -> None:
     with pytest.raises(
         InputError, match=f"flag --dataset={name}: .*{message}"
     ) as error:
-        loading.load(named(name), Cluster())
+        loading.load(Config(dataset=name), Cluster())
     assert "\n" not in str(error.value)
 
 
@@ -108,3 +109,11 @@ def test_loads_other_data_in_mnists_format_again(tmp_path: Path) -> None:
         InputError, match=r"not the data that model\.ckpt-7 was trained"
     ):
         load_matching("auto", tmp_path, "mnist-like", trained_on.fingerprint)
+
+
+def test_a_custom_source_may_have_a_registered_name(tmp_path: Path) -> None:
+    colors = loading.load(Config(dataset="tests.data.test_loading:Colors"), Cluster())
+    matching = load_matching(
+        "tests.data.test_loading:Colors", tmp_path, "digits", colors.fingerprint
+    )
+    assert matching.spec == Colors.spec

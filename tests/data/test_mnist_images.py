@@ -16,7 +16,7 @@ from distmnist.data.sources.mnist import Mnist
 
 @pytest.fixture(scope="module")
 def seven() -> Image.Image:
-    """A 7 in light gray on black, 140x140, off centre."""
+    """A 7 in light gray on black, 140x140, off center."""
     pixels = np.zeros((140, 140), np.uint8)
     pixels[20:30, 20:80] = 200
     for row in range(30, 110):
@@ -34,7 +34,7 @@ def variants(seven: Image.Image) -> dict[str, Image.Image]:
         "original.png": seven,
         "negative.png": negative,
         "grayscale.jpg": seven,
-        "colour.jpg": Image.merge("RGB", (seven, black, seven)),
+        "color.jpg": Image.merge("RGB", (seven, black, seven)),
         "paper.png": negative.point(lambda value: 100 + value // 2),
         "black on transparent.png": Image.merge("LA", (black, seven)),
         "white on transparent.png": Image.merge("LA", (white, seven)),
@@ -54,7 +54,7 @@ def test_all_variants_give_the_same_digit(seven: Image.Image, tmp_path: Path) ->
     assert expected.preprocessing == (
         "cropped from 140x140 to 61x90",
         "scaled to 14x20",
-        "centred in 28x28",
+        "centerd in 28x28",
     )
     for name, digit in found.items():
         assert digit.pixels.shape == (28, 28)
@@ -63,10 +63,10 @@ def test_all_variants_give_the_same_digit(seven: Image.Image, tmp_path: Path) ->
         assert digit.pixels[0].max() == 0
         difference = np.abs(digit.pixels.astype(int) - expected.pixels).mean()
         assert difference < 4, name
-        centre = mnist_images._centre_of_mass(digit.pixels)
-        assert np.abs(centre - 13.5).max() <= 0.6, name
+        center = mnist_images._centre_of_mass(digit.pixels)
+        assert np.abs(center - 13.5).max() <= 0.6, name
     assert "inverted, being dark on light" in found["negative.png"].preprocessing
-    assert "converted to grayscale" in found["colour.jpg"].preprocessing
+    assert "converted to grayscale" in found["color.jpg"].preprocessing
     assert (
         "transparent, placed on white"
         in found["black on transparent.png"].preprocessing

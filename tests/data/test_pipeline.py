@@ -1,4 +1,4 @@
-"""The input pipeline: its shards, its blocks, and that its state is one position."""
+"""The input pipeline: its shards, its blocks, and that its state is one number."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_shards_partition_every_global_batch(source: Split, size: int) -> None:
     assert {pipeline.stride for pipeline in pipelines} == {4 * size}
 
 
-def test_the_position_is_the_whole_state(source: Split) -> None:
+def test_the_examples_consumed_are_the_whole_state(source: Split) -> None:
     whole = InputPipeline(source, 4, 7, rank=1, size=2)
     first, second = whole.take(5), whole.take(6)
     resumed = InputPipeline(source, 4, 7, rank=1, size=2)
-    resumed.position = first.consumed
+    resumed.consumed = first.consumed
     again = resumed.take(6)
     np.testing.assert_array_equal(again.indices, second.indices)
     assert again[1:] == second[1:]

@@ -81,7 +81,7 @@ def test_the_progress_bar_stays_below_the_lines(tmp_path: Path) -> None:
         r"Global batch size: 100 \(100 per worker\), learning rate 0\.1\n",
         r"Steps: 0 to 300, from scratch; run directory logs\n",
         r"Done: 300 steps in [\d.]+ s, [\d,]+ examples/s\n",
-        r"Precision @ 1: train 0\.\d{4}, validation 0\.\d{4}, test 0\.\d{4}\n",
+        r"Accuracy: train 0\.\d{4}, validation 0\.\d{4}, test 0\.\d{4}\n",
         r"Checkpoint: logs/model.ckpt-300\n",
         r"Next: tensorboard --logdir logs\n",
     ):

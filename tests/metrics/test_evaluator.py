@@ -11,7 +11,7 @@ from distmnist.data.dataset import Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.evaluator import Evaluator, most_wrong
-from distmnist.metrics.types import Precision
+from distmnist.metrics.types import SplitResult
 from distmnist.models.mlp import Mlp
 
 
@@ -61,7 +61,7 @@ def test_finds_the_examples_that_are_most_wrong() -> None:
 def test_precision_and_recall_of_classes() -> None:
     confusion = np.zeros((10, 10), int)
     confusion[0, 0], confusion[0, 1], confusion[1, 1] = 3, 1, 2
-    precision = Precision(6, 5, confusion)
-    assert precision.of_class[:2] == pytest.approx([1, 2 / 3])
+    precision = SplitResult(6, 5, confusion)
+    assert precision.precision[:2] == pytest.approx([1, 2 / 3])
     assert precision.recall[:2] == pytest.approx([3 / 4, 1])
     assert np.isnan(precision.recall[2:]).all()

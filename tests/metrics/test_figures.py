@@ -18,7 +18,7 @@ def _names(num_classes: int) -> tuple[str, ...]:
 
 
 def _matches(image: figures.Image, color: list[int]) -> NDArray[np.bool_]:
-    """Returns which pixels have a colour."""
+    """Returns which pixels have a color."""
     return (image == color).all(axis=-1)
 
 
@@ -46,7 +46,7 @@ def test_the_diagonal_is_blue_and_mistakes_are_orange(num_classes: int) -> None:
     side = (right + 1 - left) / num_classes
 
     def cell(label: int, prediction: int) -> list[int]:
-        """Returns the colour near a corner of a cell, where there is no text."""
+        """Returns the color near a corner of a cell, where there is no text."""
         y, x = top + (label + 0.2) * side, left + (prediction + 0.2) * side
         return image[round(y), round(x)].tolist()
 
@@ -94,9 +94,9 @@ def test_grey_examples_are_shown_as_they_are() -> None:
     features[6] = 200
     spec = DatasetSpec((28, 28, 1), 3, ("0", "1", "2"))
     image = figures.most_wrong(_mistakes(features), spec)
-    grey = _matches(image, [200, 200, 200])
-    # Only the seventh example has that grey: at the left of the second row.
-    rows, columns = grey.sum(axis=1) > 50, grey.sum(axis=0) > 50
+    gray = _matches(image, [200, 200, 200])
+    # Only the seventh example has that gray: at the left of the second row.
+    rows, columns = gray.sum(axis=1) > 50, gray.sum(axis=0) > 50
     (top, bottom), (left, right) = _edges(rows), _edges(columns)
     assert bottom - top == pytest.approx(right - left, abs=2)
     assert top > image.shape[0] / 2

@@ -17,7 +17,7 @@ from distmnist.data.dataset import Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.step_timer import StepTimer
-from distmnist.metrics.types import Evaluation, Precision, Run
+from distmnist.metrics.types import Evaluation, Run, SplitResult
 from distmnist.metrics.writer import create_writer
 from distmnist.models.mlp import Mlp
 
@@ -25,9 +25,9 @@ from distmnist.models.mlp import Mlp
 CONFUSION = np.diag([1000] * 9 + [480])
 CONFUSION[9, 4] = 520
 RESULTS = {
-    "train": Precision(55000, 52112, CONFUSION),
-    "validation": Precision(5000, 4800, CONFUSION),
-    "test": Precision(10000, 9480, CONFUSION),
+    "train": SplitResult(55000, 52112, CONFUSION),
+    "validation": SplitResult(5000, 4800, CONFUSION),
+    "test": SplitResult(10000, 9480, CONFUSION),
 }
 TEST = Split(np.zeros((2, 784), np.uint8), np.array([9, 4], np.int32))
 
@@ -131,7 +131,7 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
         events.Reload()
         (precision,) = events.Tensors("precision")
         value = float(tf.make_ndarray(precision.tensor_proto))
-        assert value == pytest.approx(result.value)
+        assert value == pytest.approx(result.accuracy)
 
 
 def test_other_ranks_write_nothing(

@@ -18,10 +18,10 @@ from distmnist.models import losses, registry
 from distmnist.models.network import Network
 from distmnist.trainer import Trainer
 
-COLOURS = DatasetSpec((9, 6, 3), 4, ("red", "green", "blue", "gray"))
+COLORS = DatasetSpec((9, 6, 3), 4, ("red", "green", "blue", "gray"))
 EXAMPLES = {
     spec: tf.random.stateless_uniform([12, spec.num_features], (1, 2))
-    for spec in (SPEC, COLOURS)
+    for spec in (SPEC, COLORS)
 }
 # First and last initial weight of each layer in version 0.1.0, with seed 126.
 INITIAL_WEIGHTS = {
@@ -44,7 +44,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=[SPEC, COLOURS], ids=["mnist", "colours"])
+@pytest.fixture(params=[SPEC, COLORS], ids=["mnist", "colors"])
 def spec(request: pytest.FixtureRequest) -> DatasetSpec:
     return request.param  # type: ignore[no-any-return]
 
@@ -142,7 +142,7 @@ def test_the_cnn_drops_half_its_units_in_training_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "inputs", "channels"), [(SPEC, 3136, 1), (COLOURS, 128, 3)]
+    ("spec", "inputs", "channels"), [(SPEC, 3136, 1), (COLORS, 128, 3)]
 )
 def test_the_cnn_is_that_of_horovods_example(
     spec: DatasetSpec, inputs: int, channels: int

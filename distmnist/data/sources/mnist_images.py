@@ -1,7 +1,7 @@
 """Converts an image of a handwritten digit to the form of MNIST's images.
 
 These are white on black, scaled to fit 20x20 pixels, and placed in 28x28 with their
-centre of mass in the middle (LeCun et al. 1998, "Gradient-based learning applied to
+center of mass in the middle (LeCun et al. 1998, "Gradient-based learning applied to
 document recognition", section III.A).
 """
 
@@ -38,7 +38,7 @@ class Digit(NamedTuple):
 def read(path: Path) -> Digit:
     """Reads an image of one digit, in any format that Pillow supports.
 
-    It may be grayscale or in colour, transparent, dark on light or light on dark, and
+    It may be grayscale or in color, transparent, dark on light or light on dark, and
     of any size; it must be upright and show one digit on an even background.
 
     Args:
@@ -71,7 +71,7 @@ def read(path: Path) -> Digit:
         and max(box.shape) <= _BOX
         and np.abs(_centre_of_mass(ink) - middle).max() <= 1
     ):
-        steps.append("28x28 and centred already")
+        steps.append("28x28 and centerd already")
         return Digit(np.rint(255 * ink).astype(np.uint8), tuple(steps))
     height, width = box.shape
     if box.shape != ink.shape:
@@ -83,12 +83,12 @@ def read(path: Path) -> Digit:
     small = np.minimum(small / small.max(), 1)  # shrinking makes thin strokes pale
     steps.append(f"scaled to {shape[0]}x{shape[1]}")
     top, left = (
-        int(np.clip(round(middle - centre), 0, IMAGE_SIZE - extent))
-        for centre, extent in zip(_centre_of_mass(small), small.shape)
+        int(np.clip(round(middle - center), 0, IMAGE_SIZE - extent))
+        for center, extent in zip(_centre_of_mass(small), small.shape)
     )
     pixels = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     pixels[top : top + shape[1], left : left + shape[0]] = np.rint(255 * small)
-    steps.append("centred in 28x28")
+    steps.append("centerd in 28x28")
     return Digit(pixels, tuple(steps))
 
 
@@ -128,6 +128,6 @@ def _ink(
 
 
 def _centre_of_mass(ink: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Returns the row and the column of the centre of mass."""
+    """Returns the row and the column of the center of mass."""
     indices = np.indices(ink.shape)
     return np.array([(index * ink).sum() / ink.sum() for index in indices])
