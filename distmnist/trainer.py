@@ -104,7 +104,7 @@ class Trainer:
             config, cluster, self._dataset, self.variables
         ) as manager:
             self._restore(manager, commits)
-            # [4] Rank 0 alone writes; the writer of the other ranks does nothing.
+            # [3] Rank 0 alone writes; the writer of the other ranks does nothing.
             writer = create_writer(config, cluster, self.progress.step)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._graph())
@@ -150,7 +150,7 @@ class Trainer:
         self.progress = manager.restore(committed) or self.progress
         if commits:
             commits.restore(self.variables)
-        # [3] All ranks start with the variables of rank 0, or of the rank that has the
+        # [4] All ranks start with the variables of rank 0, or of the rank that has the
         # newest commit.
         cluster.broadcast_variables(list(self.variables.values()), root)
         self._optimizer.resume(self.progress)

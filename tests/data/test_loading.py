@@ -63,7 +63,7 @@ def test_loads_a_custom_source() -> None:
         ("tests.data.test_loading:NAMES", "is not a source of data; give a class"),
         ("tests.data.test_loading:str", "test_loading has no str"),
         (
-            "tests.data.test_loading:load_matching",
+            "tests.data.test_loading:no_source",
             "is not a source of data; give a class",
         ),
     ],
