@@ -64,7 +64,9 @@ def write_data(directory: Path, seed: int = 0) -> Path:
 
 
 def test_trains_and_continues(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     flags = (*QUICK, f"--log_dir={tmp_path}")
     status, out, _ = main(capsys, *flags, "--eval_every=10", "--checkpoint_every=0")
@@ -76,7 +78,12 @@ def test_trains_and_continues(
     assert "model.ckpt-10.index" not in files
 
     status, out, _ = main(capsys, *flags)
-    assert (status, out) == (0, "")  # nothing left to train
+    assert (status, out) == (0, "")
+    last = caplog.messages[-1]
+    assert last.startswith(
+        f"Nothing left to train: the run in {tmp_path} has completed"
+    )
+    assert last.endswith("give another --log_dir, or --restart")
 
     status, out, _ = main(capsys, *flags, "--max_steps=30")
     assert status == 0

@@ -204,18 +204,22 @@ def _check_configuration(
     path: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> None:
     """Raises InputError if a checkpoint was created with a different configuration."""
-    for kind, name, shown in (
-        ("config", "model", "--model"),
-        ("config", "momentum", "--momentum"),
-        ("config", "hidden1", "--hidden1"),
-        ("config", "hidden2", "--hidden2"),
-        ("config", "seed", "--seed"),
-        ("dataset", "fingerprint", "the data set's SHA-256"),
-    ):
-        here, there = mine[kind][name], theirs[kind][name]
+    differences = [
+        (f"--{name}", theirs["config"][name], mine["config"][name])
+        for name in ("model", "momentum", "hidden1", "hidden2", "seed")
+    ]
+    if mine["dataset"]["fingerprint"] != theirs["dataset"]["fingerprint"]:
+        differences.append(
+            ("the data set", _describe(theirs["dataset"]), _describe(mine["dataset"]))
+        )
+    for name, there, here in differences:
         if here != there:
             raise InputError(
-                f"checkpoint {path} was created with a different configuration: "
-                f"{shown} is {there} there, {here} here; give another --log_dir, or "
-                "--restart to start from scratch"
+                f"checkpoint {path} was created with a different configuration: {name} "
+                f"is {there} there, {here} here; give another --log_dir, or --restart "
+                "to start from scratch"
             )
+
+
+def _describe(dataset: Mapping[str, str]) -> str:
+    return f"{dataset['name']} (SHA-256 {dataset['fingerprint'][:16]})"

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from absl import logging
 from tqdm import tqdm
 
+from distmnist.core.config import Config
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed import devices
@@ -163,6 +164,21 @@ def log_start(run: Run) -> None:
         run.last_step,
         "resumed" if run.start.step else "from scratch",
         config.log_dir,
+    )
+
+
+def log_nothing_left(config: Config, last_step: int) -> None:
+    """Logs that a run is complete already.
+
+    Args:
+        config: run configuration.
+        last_step: its last step.
+    """
+    logging.warning(
+        "Nothing left to train: the run in %s has completed step %d; for another run, "
+        "give another --log_dir, or --restart",
+        config.log_dir,
+        last_step,
     )
 
 

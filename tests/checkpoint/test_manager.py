@@ -156,7 +156,9 @@ def test_refuses_a_checkpoint_of_another_data_set(tmp_path: Path) -> None:
     manager, _ = create(
         small(tmp_path), Synthetic(Config(fake_sizes=(20, 10, 10), seed=1)).load()
     )
-    with pytest.raises(InputError, match="data set's SHA-256"):
+    with pytest.raises(
+        InputError, match=r"the data set is fake \(SHA-256 .*\) there, fake \("
+    ):
         manager.restore()
 
 
