@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from distmnist import cli
 from distmnist.core.config import Config
+from distmnist.core.errors import InputError
 from distmnist.distributed.connect import connect
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ def fit(config: Config) -> Fitted:
     Raises:
         UserError: bad input, or a full disk.
     """
+    if config.elastic:
+        raise InputError(
+            "flag --elastic: is for python -m distmnist.train, not for fit"
+        )
     cluster = connect(config.stall_seconds)
 
     def prepare() -> None:

@@ -43,6 +43,8 @@ WRONG_VALUES = [
     ("train", ("--batch_size=many",), "flag --batch_size=many: must be a whole number"),
     ("train", ("--dataset=imagenet",), "flag --dataset=imagenet: must be auto, mnist"),
     ("train", ("--model=rnn",), "flag --model=rnn: must be mlp, cnn"),
+    ("train", ("--model=..x:y",), "flag --model=..x:y: must be mlp, cnn"),
+    ("train", ("--dataset=a\nb",), "flag --dataset=a b: must be auto"),
     ("train", ("--log_dir=s3://bucket/run",), "must be a local path, not a URL"),
     ("train", ("stray",), "argument 'stray': only flags are accepted"),
     ("evaluate", ("--split=all",), "flag --split=all: must be one of train, "),

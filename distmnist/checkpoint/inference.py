@@ -155,7 +155,8 @@ class Classifier(tf.Module):  # type: ignore[misc]
             "class": int32 [n], the class of the highest probability.
             "probabilities": float32 [n, num_classes].
         """
-        logits = self._network(scale(tf.reshape(images, [-1, self._num_features])))
+        shape = [tf.shape(images)[0], self._num_features]  # fails on any other size
+        logits = self._network(scale(tf.reshape(images, shape)))
         return {
             "class": tf.argmax(logits, axis=1, output_type=tf.int32),
             "probabilities": tf.nn.softmax(logits),

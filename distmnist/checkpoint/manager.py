@@ -183,21 +183,31 @@ class CheckpointManager:
             if best := format.latest(directory.best):
                 self._best = format.read_metadata(best)["validation"]["num_correct"]
         if committed:
-            rollback.roll_back(directory, committed.step)
+            self._roll_back_logs(committed.step)
             return committed
         path = format.latest(directory)
         if path is None:
-            rollback.roll_back(directory, -1)
+            self._roll_back_logs(-1)
             return None
         metadata = format.read_metadata(path)
         _check_configuration(path, self._metadata, metadata)
         format.read(path, self._variables)
         self._saved = metadata["step"]
-        rollback.roll_back(directory, metadata["step"])
+        self._roll_back_logs(metadata["step"])
         logging.info("Resuming from checkpoint %s", path)
         same_size = metadata["size"] == self._cluster.size
         ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
         return Progress(metadata["step"], metadata["consumed"], ramp=ramp)
+
+    def _roll_back_logs(self, step: int) -> None:
+        try:
+            rollback.roll_back(self._directory, step)
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"flag --log_dir={self._config.log_dir}: the logs cannot be truncated "
+                f"to step {step} ({error}); make them writable, or choose another "
+                "directory"
+            ) from None
 
 
 def _check_configuration(

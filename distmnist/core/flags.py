@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 import sys
 import textwrap
@@ -53,7 +54,10 @@ def parse(
     """
     values = _define(options_class, usage or "")
     try:
-        arguments = values(list(argv))[1:]
+        # absl expands `~` there, but not variables.
+        arguments = values(
+            [os.path.expandvars(w) if w.startswith("--flagfile=") else w for w in argv]
+        )[1:]
     except UnicodeDecodeError as error:
         raise InputError(f"flag --flagfile: is not a text file ({error})") from None
     except (flags.Error, ValueError) as error:

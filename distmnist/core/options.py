@@ -7,6 +7,7 @@ values come from flags or from Python; `distmnist.core.flags` defines the flags.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -15,9 +16,11 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from distmnist.core.errors import InputError
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # also where `Path` made one of "//"
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
 # `typing.get_type_hints` cannot evaluate `float | None` on Python 3.9.
@@ -166,7 +169,7 @@ class Option:
         """
         if value is None and self.optional:
             return None
-        if self.required and value in ("", (), []):
+        if self.required and isinstance(value, (str, tuple, list)) and not value:
             raise InputError(f"{self._label}: a value is required")
         if not self.many:
             checked = self._check_one(value, value)
@@ -180,8 +183,8 @@ class Option:
         return checked
 
     def _check_one(self, value: Any, whole: Any) -> Any:
-        if self.type == "bool" and isinstance(value, bool):
-            return value
+        if self.type == "bool" and isinstance(value, (bool, np.bool_)):
+            return bool(value)
         if self.path and isinstance(value, os.PathLike):
             value = os.fspath(value)
         if self.type == "str" and isinstance(value, str):
@@ -190,7 +193,8 @@ class Option:
             if self.type == "int" and isinstance(value, numbers.Integral):
                 return int(value)
             if self.type == "float" and isinstance(value, numbers.Real):
-                return float(value)
+                with contextlib.suppress(OverflowError):
+                    return float(value)
         raise self._error(whole, self._type_name)
 
     def _expand(self, path: str) -> str:
@@ -201,7 +205,10 @@ class Option:
         expanded = os.path.expandvars(os.path.expanduser(path))
         if _URL.match(expanded):
             raise self._error(path, "a local path, not a URL")
-        if unset := _VARIABLE.search(expanded):
+        if expanded.startswith("~"):
+            raise self._error(path, "a local path; there is no such user")
+        unset = _VARIABLE.search(expanded)
+        if unset and not os.path.exists(path):  # where it may be part of the name
             raise self._error(
                 path, f"a local path; the environment variable {unset[1]} is not set"
             )

@@ -68,7 +68,7 @@ def check(flag: str, name: str, table: Mapping[str, Entry]) -> tuple[str, str]:
     """
     target = table[name].target if name in table else name
     module_name, colon, attribute = target.partition(":")
-    if not (module_name and colon and attribute):
+    if not (module_name and colon and attribute) or name.startswith("."):
         raise InputError(
             f"flag --{flag}={name}: must be {', '.join(table)} or "
             "package.module:attribute"

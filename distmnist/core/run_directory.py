@@ -168,20 +168,22 @@ class RunDirectory:
 
         It is not beside the directory, which may be a mounted volume.
         """
-        own = (self.metrics, self.flags, self.best.path, self.evaluations)
         files = [
             path
             for path in self.path.iterdir()
-            if path in own
-            or path.name.startswith(_EVENTS)
-            or _CHECKPOINT_FILE.fullmatch(path.name)
+            if path.name.startswith(_EVENTS) or _CHECKPOINT_FILE.fullmatch(path.name)
         ]
+        named = (self.metrics, self.flags, self.report, self.profile)
+        directories = (self.best.path, self.evaluations)
+        files += [path for path in (*named, *directories) if path.exists()]
         if not files:
             return
         prefix = time.strftime("%Y%m%d-%H%M%S-")
         archive = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path))
         for path in files:
-            path.rename(archive / path.name)
+            target = archive / path.relative_to(self.path)
+            target.parent.mkdir(parents=True, exist_ok=True)  # of a profile
+            path.rename(target)
         logging.info("--restart: the run in %s was archived in %s", self.path, archive)
 
 

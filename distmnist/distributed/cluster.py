@@ -225,5 +225,6 @@ def _ranks(ranks: Sequence[int]) -> str:
 
 def _print_error(message: str) -> None:
     """Prints a line to standard error in one write: launchers insert tags between."""
-    sys.stderr.write(f"distmnist: {message}\n")
+    line = message.replace("\n", " ")  # which a value given by the user may contain
+    sys.stderr.write(f"distmnist: {line}\n")
     sys.stderr.flush()

@@ -91,6 +91,8 @@ WRONG = [
     ("log_dir=gs://bucket/run", "gs://bucket/run", "must be a local path, not a URL"),
     ("input_data_dir=s3://b", "s3://b", "must be a local path, not a URL"),
     ("log_dir=$UNSET/x", "$UNSET/x", "environment variable UNSET is not set"),
+    ("log_dir=gs:/bucket", "gs:/bucket", "must be a local path, not a URL"),
+    ("log_dir=~no-such-user/x", "~no-such-user/x", "there is no such user"),
 ]
 
 
@@ -217,3 +219,32 @@ def test_metadata_of_an_older_checkpoint_are_accepted() -> None:
     config = Config(**values)
     assert config.mnist_mirrors == ("https://a/", "https://b/")
     assert (config.fake_sizes, config.profile) == ((10000, 1000, 1000), (2, 4))
+
+
+def test_values_of_numpy_are_accepted_and_huge_ones_refused() -> None:
+    config = Config(
+        restart=np.bool_(True), batch_size=np.int64(7), momentum=np.float32(0.5)
+    )
+    assert (config.restart, config.batch_size, config.momentum) == (True, 7, 0.5)
+    assert (type(config.restart), type(config.batch_size)) == (bool, int)
+    for value in (10**400, np.array([1.0, 2.0])):
+        with pytest.raises(InputError, match=r"--learning_rate=.*must be a number"):
+            Config(learning_rate=value)
+    with pytest.raises(InputError, match=r"--log_dir=.*must be a string"):
+        Config(log_dir=np.array(["a", "b"]))  # type: ignore[arg-type]
+
+
+def test_a_path_that_exists_is_taken_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a$UNSET").mkdir()
+    assert Config(log_dir="a$UNSET").log_dir == "a$UNSET"
+
+
+def test_variables_in_the_path_of_a_flagfile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flags.txt").write_text("--batch_size=7\n")
+    monkeypatch.setenv("SOMEWHERE", str(tmp_path))
+    assert parse("--flagfile=$SOMEWHERE/flags.txt").batch_size == 7

@@ -85,9 +85,11 @@ def test_a_restart_archives_the_files_of_a_run_and_no_others(tmp_path: Path) -> 
         "events.out.tfevents.1.host",
         "eval/test/events.out.tfevents.1.host",
         "best/model.ckpt-5.index",
+        "report.html",
+        "plugins/profile/1/host.xplane.pb",
     ]
     others = ["mine.txt", "metrics.jsonl.bak", "model.ckpt-notes.txt"]
-    others += ["flags.txt.old", "other/metrics.jsonl"]
+    others += ["flags.txt.old", "other/metrics.jsonl", "plugins/mine.txt"]
     touch(*(tmp_path / name for name in (*files, *others)))
     run = RunDirectory(tmp_path)
     run.prepare(restart=True)
