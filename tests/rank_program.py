@@ -20,9 +20,11 @@ from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
 
 GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
+# Few steps of the cnn: once rounding decides the maximum of a pooling, or a ReLU, in
+# another way, as at step 6 of seed 0, the difference is no longer one of rounding.
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden1": 16, "hidden2": 8, "max_steps": 50, "fake_sizes": (997, 10, 10)},
-    "cnn": {"momentum": 0.5, "max_steps": 10, "fake_sizes": (97, 10, 10)},
+    "cnn": {"momentum": 0.5, "max_steps": 4, "fake_sizes": (97, 10, 10)},
 }
 
 

@@ -46,6 +46,7 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["fraction"] = _fraction
     html = environment.get_template("page.html").render(
         runs=runs,
         charts={name: charts.svg(figure) for name, figure in curves.items()},
@@ -195,6 +196,11 @@ def _number(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)
+
+
+def _fraction(value: float) -> str:
+    """Formats a fraction; "-" for one that is not defined."""
+    return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _data_url(image: figures.Image) -> str:
