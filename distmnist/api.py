@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from distmnist import cli
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.data import loading
 from distmnist.distributed.connect import connect
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def fit(config: Config) -> Fitted:
 
     cluster.run_collectively(prepare)
     from distmnist.checkpoint.inference import Classifier
-    from distmnist.data import loading
     from distmnist.trainer import Trainer
 
     dataset = loading.load(config, cluster)

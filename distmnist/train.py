@@ -13,6 +13,7 @@ from absl import logging
 
 from distmnist import cli
 from distmnist.core.config import Config
+from distmnist.data import loading
 from distmnist.distributed import devices
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.preemption import Signals
@@ -53,7 +54,6 @@ def _train_once(
         {f"flag --{k}": v for k, v in dataclasses.asdict(config).items()},
         "start all ranks with the same flags",
     )
-    from distmnist.data import loading
     from distmnist.trainer import Trainer
 
     dataset = loading.load(config, cluster)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from absl import flags, logging
 
 from distmnist.core.errors import InputError
-from distmnist.core.options import Option, groups_of, options_of
+from distmnist.core.options import Option, as_text, groups_of, options_of
 
 T = TypeVar("T")
 
@@ -88,13 +88,11 @@ def to_flags(options: Any) -> str:
 
     All but `restart`, which is a request and not a setting.
     """
-    lines = []
-    for name, value in dataclasses.asdict(options).items():
-        if isinstance(value, tuple):
-            value = ",".join(map(str, value))
-        if value not in (None, "") and name != "restart":
-            lines.append(f"--{name}={value}\n")
-    return "".join(lines)
+    return "".join(
+        f"--{name}={as_text(value)}\n"
+        for name, value in dataclasses.asdict(options).items()
+        if value not in (None, "", ()) and name != "restart"
+    )
 
 
 class _Parser(flags.ArgumentParser):  # type: ignore[type-arg]

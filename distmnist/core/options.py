@@ -215,7 +215,7 @@ class Option:
         return expanded
 
     def _error(self, value: Any, rule: str) -> InputError:
-        message = f"{self._label}={_as_text(value)}: must be {rule}"
+        message = f"{self._label}={as_text(value)}: must be {rule}"
         return InputError(" ".join(message.split()))
 
     @property
@@ -231,7 +231,7 @@ class Option:
         """The default as on the command line; "" for None and ()."""
         if self.default is None:
             return ""
-        text = _as_text(self.default)
+        text = as_text(self.default)
         return text.lower() if self.type == "bool" else text
 
     @property
@@ -243,7 +243,7 @@ class Option:
         return ", ".join(texts)
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Returns a value as it is written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import data, environment, processes, summary, tables
+from tests.benchmarks import data, environment, plot, processes, summary, tables
 from tests.benchmarks.contenders import CONTENDERS, JOB_STEPS, Contender
 
 Results = dict[str, list[dict[str, Any]]]
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     show(measured, criteria)
     for name, texts in failures.items():
         print(f"\n{name} failed {len(texts)} times; last failure:\n{texts[-1]}")
-    plot(measured, options.out / "plot.png")
+    plot.draw(measured, options.out / "plot.png")
     print(f"\nWritten to {options.out}")
     return bool(failures)
 
@@ -195,16 +195,6 @@ def show(measured: tables.Summary, criteria: Sequence[summary.Criterion]) -> Non
     ):
         if text.count("\n") > 1:
             print(f"\n{text}")
-
-
-def plot(measured: tables.Summary, path: Path) -> None:
-    """Plots the results if Matplotlib is installed."""
-    try:
-        from tests.benchmarks.plot import draw
-    except ImportError as error:
-        print(f"\nNo plot: {error}")
-        return
-    draw(measured, path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from distmnist.distributed import process
-from tests.benchmarks import data, environment, processes, ring, tables
+from tests.benchmarks import (
+    data,
+    environment,
+    processes,
+    ring,
+    scaling_plot,
+    tables,
+)
 from tests.benchmarks.contenders import CONTENDERS
 from tests.benchmarks.measuring import NUM_GRADIENTS
 from tests.benchmarks.predictions import FABRICS, RESNET, WORKERS, Network, predict
@@ -94,12 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "predictions": predictions,
     }
     (options.out / "scaling.json").write_text(json.dumps(content, indent=1) + "\n")
-    try:
-        from tests.benchmarks.scaling_plot import draw
-    except ImportError as error:
-        print(f"\nNo plot: {error}")
-    else:
-        draw(points, fits, FABRICS, networks, options.out / "scaling.png")
+    scaling_plot.draw(points, fits, FABRICS, networks, options.out / "scaling.png")
     print(f"\nWritten to {options.out}")
     return 0
 

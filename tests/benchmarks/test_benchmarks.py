@@ -10,11 +10,13 @@ import pytest
 
 from tests.benchmarks import (
     measuring,
+    plot,
     predictions,
     processes,
     ring,
     run,
     scaling,
+    scaling_plot,
     summary,
     tables,
 )
@@ -157,7 +159,6 @@ def test_tables_show_the_measurements(
 
 @pytest.mark.parametrize("names", [list(GOOD), ["distmnist_1"], ["job_1"], []])
 def test_plot(tmp_path: Path, names: list[str]) -> None:
-    plot = pytest.importorskip("tests.benchmarks.plot", exc_type=ImportError)
     measured = {name: summarized()[name] for name in names}
     plot.draw(measured, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").exists() == bool(names)
@@ -271,13 +272,12 @@ def test_efficiency_falls_with_workers_and_rises_with_overlap() -> None:
 
 
 def test_scaling_plot(tmp_path: Path) -> None:
-    plot = pytest.importorskip("tests.benchmarks.scaling_plot", exc_type=ImportError)
     truth = Ring(alpha=5e-6, beta=1e-10)
     points = [Point(*point, truth.seconds(*point)) for point in POINTS]
     path = tmp_path / "scaling.png"
     fits = scaling.fit_each(points)
     assert fits.keys() == {2, 4}
-    plot.draw(points, fits, predictions.FABRICS, [predictions.RESNET], path)
+    scaling_plot.draw(points, fits, predictions.FABRICS, [predictions.RESNET], path)
     assert path.exists()
 
 

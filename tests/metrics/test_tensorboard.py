@@ -97,15 +97,14 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
         assert list(expected) == [30, 60]
         assert scalars(server, f"digits/eval/{split}", "precision") == expected
 
-    for kind, fewest in (("precision", 1), ("recall", 10)):
-        values = [
-            scalars(server, "digits", f"{kind}_of_class/{name}")[60]
-            for name in range(10)
-            if 60 in scalars(server, "digits", f"{kind}_of_class/{name}")
-        ]
-        # A class that was never predicted has no precision.
-        assert len(values) >= fewest
-        assert 0 < sum(values) / len(values) <= 1
+    precision, recall = (
+        [scalars(server, "digits", f"{kind}_of_class/{name}") for name in range(10)]
+        for kind in ("precision", "recall")
+    )
+    assert 0 < sum(points[60] for points in recall) / 10 <= 1
+    for found, predicted in zip(recall, precision):
+        # A class that was never predicted has no precision, and a recall of 0.
+        assert 0 <= predicted[60] <= 1 if 60 in predicted else found[60] == 0
     layout = get(server, "plugin/custom_scalars/layout")
     assert [chart["title"] for row in layout["category"] for chart in row["chart"]] == [
         "Milliseconds per step, percentiles",
