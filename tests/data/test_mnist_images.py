@@ -54,7 +54,7 @@ def test_all_variants_give_the_same_digit(seven: Image.Image, tmp_path: Path) ->
     assert expected.preprocessing == (
         "cropped from 140x140 to 61x90",
         "scaled to 14x20",
-        "centerd in 28x28",
+        "centered in 28x28",
     )
     for name, digit in found.items():
         assert digit.pixels.shape == (28, 28)

@@ -71,7 +71,7 @@ def read(path: Path) -> Digit:
         and max(box.shape) <= _BOX
         and np.abs(_centre_of_mass(ink) - middle).max() <= 1
     ):
-        steps.append("28x28 and centerd already")
+        steps.append("28x28 and centered already")
         return Digit(np.rint(255 * ink).astype(np.uint8), tuple(steps))
     height, width = box.shape
     if box.shape != ink.shape:
@@ -88,7 +88,7 @@ def read(path: Path) -> Digit:
     )
     pixels = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     pixels[top : top + shape[1], left : left + shape[0]] = np.rint(255 * small)
-    steps.append("centerd in 28x28")
+    steps.append("centered in 28x28")
     return Digit(pixels, tuple(steps))
 
 

@@ -1,0 +1,1 @@
+"""README and docs: their commands, their links, and the site."""
