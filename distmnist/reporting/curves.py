@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 from distmnist.reporting.reader import Line, RunRecord
 
-EPOCHS, STEPS, EXAMPLES, TIME = "epochs", "steps", "examples", "time"
+EPOCHS, STEPS, EXAMPLES, SECONDS = "epochs", "steps", "examples", "seconds"
 AXES = {
     EPOCHS: "epochs (passes over the training split)",
     STEPS: "optimizer steps",
     EXAMPLES: "training examples consumed",
-    TIME: "training time (seconds)",
+    SECONDS: "training time (seconds)",
 }
 """Labels of the x axes."""
 
-LIGHT = ("#0072b2", "#d55e00", "#009e73", "#aa3377", "#3d3d3d", "#b8860b", "#56b4e9")
-DARK = ("#4ea8e6", "#ff8c42", "#2bc79a", "#e37fb5", "#e6e6e6", "#d9b310", "#8fd6ff")
-"""Colors on a light and on a dark page, in order; the first ones differ most for
-readers who cannot distinguish red and green."""
+LIGHT = ("#0072b2", "#e07b00", "#1b1b1b", "#870ff0", "#875a3c", "#0f1e96", "#960f5a")
+DARK = ("#4ea8e6", "#ff9a2e", "#f2f2f2", "#e12d5a", "#874bf0", "#c32d96", "#e1c378")
+"""Colors on a light and on a dark page: any two differ by at least 25 in CIELAB, with
+each kind of color blindness too, and from the page by a contrast of 3."""
 
 DASHES = ((), (7, 4), (2, 3), (9, 3, 2, 3))
 """Lengths of dashes and gaps; after all colors, they are used again with the next."""
@@ -147,7 +147,7 @@ def _curve(run: RunRecord, lines: Sequence[Line], field: str) -> Curve:
     x = {
         EPOCHS: run.epochs(steps),
         STEPS: steps,
-        TIME: np.array([line["elapsed"] for line in lines], np.float64)[kept],
+        SECONDS: np.array([line["elapsed"] for line in lines], np.float64)[kept],
     }
     if run.num_examples:
         x[EXAMPLES] = np.round(x[EPOCHS] * run.num_examples)

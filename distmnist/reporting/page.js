@@ -25,16 +25,23 @@
     }));
   }
 
-  /** Returns the point of a curve that is nearest to a point of any curve. */
+  /** Returns the end of an x axis. */
+  function longest(axis) {
+    const curves = data.charts.flatMap((chart) => Object.values(chart.curves));
+    return Math.max(...curves.map((curve) => curve.x[axis]?.at(-1) ?? 0)) || 1;
+  }
+
+  /** Returns the point of a curve next to x, or null if the curve does not reach it. */
   function nearest(plot, series, index, x) {
     const [xs, ys] = [plot.data[0], plot.data[series]];
     let [left, right] = [index, index];
     while (left >= 0 && ys[left] == null) left--;
     while (right < ys.length && ys[right] == null) right++;
-    if (left < 0 && right === ys.length) return null;
-    if (left < 0) return right;
-    if (right === ys.length) return left;
-    return x - xs[left] <= xs[right] - x ? left : right;
+    const distance = (i) => (i in xs ? Math.abs(xs[i] - x) : Infinity);
+    const best = distance(left) <= distance(right) ? left : right;
+    const reached = left >= 0 && right < ys.length;
+    const near = (plot.scales.x.max - plot.scales.x.min) / 50;
+    return reached || distance(best) < near ? best : null;
   }
 
   /** Shows the values at the cursor: of the curve next to it, and in the legend. */
@@ -44,7 +51,7 @@
     const at = idxs?.[focus];
     const shown = left >= 0 && idx != null;
     line.textContent = shown && at != null
-      ? `${number(plot.data[focus][at])} at ${number(plot.data[0][at])}: ${data.legend[focus - 1]}`
+      ? `${number(plot.data[focus][at])} at ${number(plot.data[0][at])} ${controls.elements.axis.value}: ${data.legend[focus - 1]}`
       : "\u00a0";
     if (!figure.matches(":hover")) return;
     switches.forEach((input, index) => {
@@ -84,7 +91,15 @@
         dataIdx: nearest,
       },
       scales: {
-        x: { time: false },
+        x: {
+          time: false,
+          // All charts show the same range, until one is zoomed, and all with it.
+          range: (plot, low, high) => {
+            const xs = plot.data[0];
+            return low == null || (low === xs[0] && high === xs.at(-1))
+              ? [0, longest(axis)] : [low, high];
+          },
+        },
         y: {
           distr: log ? 3 : 1,
           ...(log && { range: (_, low, high) =>
@@ -103,7 +118,11 @@
           stroke: () => color(`--curve-${index % data.colors}`),
           width: 1.75,
           dash: data.dashes[index],
-          points: { show: (chart.curves[index]?.y.length ?? 0) < 20, size: 6 },
+          points: {
+            show: (chart.curves[index]?.y.length ?? 0) < 20,
+            size: 6,
+            fill: () => color("--page"),
+          },
         })),
       ],
       hooks: {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,11 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
     short = names.shorten([run.name for run in runs])
     drawn = curves.charts(runs)
     legend = curves.legend(runs, short)
-    differing, equal = tables.facts(runs)
     loader = jinja2.PackageLoader("distmnist.reporting", "")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["fraction"] = tables.fraction
+    environment.filters.update(fraction=tables.fraction, breakable=_breakable)
     # Files of this package: their text is not escaped, nor are they templates.
     environment.globals["include"] = lambda name: Markup(
         loader.get_source(environment, name)[0]
@@ -60,9 +60,8 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
             "dashes": [curves.style(index)[1] for index in range(len(legend))],
             "charts": [_chart(chart) for chart in drawn],
         },
-        differing=differing,
+        facts=tables.facts(runs),
         results=tables.results(runs),
-        equal=equal,
         views=[run.evaluation and evaluations.view(run.evaluation) for run in runs],
         now=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
@@ -115,6 +114,11 @@ def _chart(chart: Chart) -> Mapping[str, Any]:
             for index, curve in chart.curves.items()
         },
     }
+
+
+def _breakable(text: str) -> Markup:
+    """Escapes a text that may be broken behind its separators."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_=,-])", text))
 
 
 def _finite(value: float) -> float | None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from distmnist.core.config import FAULTS, OUTPUT, Config
 from distmnist.reporting.reader import RunRecord
 
 # Fields that describe neither the configuration nor the environment.
 _OMITTED = ("kind", "step", "size", "time", "elapsed", "log_dir")
 
 _MISSING = "-"
+
+# Fields of Config that do not influence the results.
+_OPERATION = {
+    field.name
+    for field in dataclasses.fields(Config)
+    if field.metadata["group"] in (OUTPUT, FAULTS)
+}
 
 
 class Column(NamedTuple):
@@ -78,27 +86,42 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
     ]
 
 
-def facts(runs: Sequence[RunRecord]) -> tuple[list[Column], dict[str, str]]:
-    """Returns the configuration and the environment of runs: what differs, the rest.
+class Facts(NamedTuple):
+    """Configuration and environment of runs.
+
+    Attributes:
+        settings: columns of settings that differ and influence the results.
+        others: columns of the rest that differs.
+        equal: what all runs have in common: values by name.
+    """
+
+    settings: Sequence[Column]
+    others: Sequence[Column]
+    equal: Mapping[str, str]
+
+
+def facts(runs: Sequence[RunRecord]) -> Facts:
+    """Returns the configuration and the environment of runs.
 
     Args:
         runs: runs to compare.
-
-    Returns:
-        Columns of what differs, and the value that all runs have in common by name.
     """
     tables = [_facts(run) for run in runs]
-    differing, equal = [], {}
+    later = _OPERATION.union(*(run.start for run in runs))
+    settings: list[Column] = []
+    others: list[Column] = []
+    equal: dict[str, str] = {}
     for name in dict.fromkeys(name for table in tables for name in table):
         cells = [table.get(name, _MISSING) for table in tables]
         # A run without a checkpoint has no known configuration: it does not differ.
         known = {table[name] for table in tables if name in table}
         if len(known) > 1:
             numeric = all(_is_number(cell) for cell in known)
-            differing.append(Column(name, cells, [False] * len(runs), numeric))
+            column = Column(name, cells, [False] * len(runs), numeric)
+            (others if name in later else settings).append(column)
         else:
             equal[name] = known.pop()
-    return differing, equal
+    return Facts(settings, others, equal)
 
 
 def _facts(run: RunRecord) -> dict[str, str]:
@@ -118,8 +141,6 @@ def text(value: object) -> str:
     """Formats a value of a configuration."""
     if value is None or value == ():
         return _MISSING
-    if isinstance(value, float):
-        return f"{value:g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)
