@@ -29,6 +29,7 @@ def shorten(names: Sequence[str]) -> list[str]:
     equal = [len({name[index] for name in parts}) == 1 for index in range(shortest)]
     first = min((*equal, False).index(False), max(shortest - 1, 0))
     if len(set(map(len, parts))) == 1:
+        equal[first:] = (False, *equal[first + 1 :])  # something must remain
         parts = [
             ["…" if same else part for part, same in zip(name, equal)] for name in parts
         ]

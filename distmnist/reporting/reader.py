@@ -24,12 +24,12 @@ Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
 
 _NUMBER = (int, float)
-_ALL = {"step": _NUMBER, "size": _NUMBER, "time": _NUMBER}
+_ALL = {"step": int, "size": int, "time": _NUMBER}
 _TRAIN = ("epoch", "loss", "gradient_norm", "examples_per_sec")
 _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "start": _ALL,
     "train": {**_ALL, **dict.fromkeys(_TRAIN, _NUMBER)},
-    "eval": {**_ALL, "split": str, "num_examples": _NUMBER, "precision": _NUMBER},
+    "eval": {**_ALL, "split": str, "num_examples": int, "precision": _NUMBER},
 }
 """What the report needs of each kind of line."""
 
@@ -144,11 +144,13 @@ def _read_lines(path: Path) -> list[Line]:
         InputError: it cannot be read, or another line is not JSON.
     """
     try:
-        texts = path.read_text().splitlines()
+        content = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give the --log_dir of a run"
         ) from None
+    # Not splitlines: it splits at characters that JSON strings may hold.
+    texts = content.removesuffix("\n").split("\n")
     lines = []
     for number, text in enumerate(texts, start=1):
         try:
@@ -168,9 +170,10 @@ def _read_lines(path: Path) -> list[Line]:
 
 def _fault(line: object) -> str:
     """Returns what is wrong with a line; nothing, if it is as written by a run."""
-    if not isinstance(line, dict) or line.get("kind") not in _FIELDS:
-        return f"is none of the kinds {', '.join(_FIELDS)}"
-    for name, types in _FIELDS[line["kind"]].items():
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        return "is not an object with a 'kind'"
+    # Kinds that the report does not know are not shown.
+    for name, types in _FIELDS.get(line["kind"], _ALL).items():
         if not isinstance(line.get(name), types) or isinstance(line.get(name), bool):
             return f"has no valid {name!r}"
     return ""

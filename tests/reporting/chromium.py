@@ -18,6 +18,8 @@ _FLAGS = (
     *("--disable-component-update", "--disable-quic", "--remote-debugging-pipe"),
 )
 
+_PROBLEMS = ("Runtime.exceptionThrown", "Log.entryAdded")
+
 
 def find() -> str | None:
     """Returns the path of the browser; None if there is none."""
@@ -26,7 +28,11 @@ def find() -> str | None:
 
 
 class Chromium:
-    """A browser with one page; a context manager."""
+    """A browser with one page; a context manager.
+
+    Attributes:
+        problems: Exceptions and log entries of the page since it was opened.
+    """
 
     def __init__(self, executable: str, profile: Path):
         """Starts the browser.
@@ -56,12 +62,15 @@ class Chromium:
         os.close(commands)
         os.close(answers)
         self._answers = os.fdopen(self._read, "rb")
+        self.problems: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._session: dict[str, str] = {}
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)
         self._session = {"sessionId": session["sessionId"]}
         self.send("Page.enable")
+        self.send("Runtime.enable")
+        self.send("Log.enable")
 
     def __enter__(self) -> Chromium:
         """Returns the browser."""
@@ -108,10 +117,12 @@ class Chromium:
                 raise EOFError("the browser ended")
             content += byte
         message: dict[str, Any] = json.loads(content)
+        if message.get("method") in _PROBLEMS:
+            self.problems.append(message)
         return message
 
     def open(self, page: Path, width: int, height: int, scheme: str) -> None:
-        """Opens a page, and waits until it is loaded.
+        """Opens a page, and waits until it is drawn.
 
         Args:
             page: HTML file.
@@ -119,21 +130,40 @@ class Chromium:
             height: Its height.
             scheme: Preferred color scheme: light or dark.
         """
-        size = {"width": width, "height": height}
+        self.problems.clear()
         self.send(
             "Emulation.setDeviceMetricsOverride",
-            **size,
+            width=width,
+            height=height,
             deviceScaleFactor=1,
             mobile=False,
         )
-        feature = {"name": "prefers-color-scheme", "value": scheme}
-        self.send("Emulation.setEmulatedMedia", features=[feature])
+        self.prefer(scheme)
         self.send("Page.navigate", url=page.as_uri())
         while self._receive().get("method") != "Page.loadEventFired":
             pass
-        # After two frames, what follows from observed sizes is drawn, too.
+        self.wait()
+
+    def prefer(self, scheme: str) -> None:
+        """Sets the preferred color scheme: light or dark."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.send("Emulation.setEmulatedMedia", features=[feature])
+
+    def wait(self) -> None:
+        """Waits until the changes of the page are drawn."""
+        # After the second frame, what follows from observed sizes is drawn, too.
         for _ in range(2):
-            self.evaluate("new Promise(requestAnimationFrame)")
+            self.send("Page.captureScreenshot")
+
+    def press(self, key: str) -> None:
+        """Presses and releases a key that writes a character."""
+        for kind in ("keyDown", "keyUp"):
+            text = {"text": key} if kind == "keyDown" else {}
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, **text)
+
+    def move(self, x: float, y: float) -> None:
+        """Moves the mouse to a point of the window."""
+        self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def evaluate(self, script: str) -> Any:
         """Returns the value of a JavaScript expression, as JSON, or of its promise.
