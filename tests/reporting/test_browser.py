@@ -38,6 +38,10 @@ FAULTS = """(() => {
         && a.top < b.bottom - 1 && b.top < a.bottom - 1) fault(blocks[i], "is covered");
   }));
 
+  for (const element of document.querySelectorAll(".plot, figure, .controls"))
+    if (element.scrollHeight > element.clientHeight + 1
+        || element.scrollWidth > element.clientWidth + 1) fault(element, "is clipped");
+
   // A number is on one line.
   for (const text of document.querySelectorAll("td.number, .cards dd")) {
     const range = document.createRange();
@@ -132,7 +136,7 @@ def _drawn(browser: Chromium) -> list[int]:
           const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
           let count = 0;
           for (let i = 0; i < data.length; i += 4)
-            count += data[i + 2] - data[i] > 40;
+            count += data[i + 3] > 99 && data[i + 2] - data[i] > 40;
           return count;
         })"""
     )
