@@ -23,10 +23,11 @@ from distmnist.metrics.types import Mistakes, SplitResult
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
 
+_Fields = Mapping[str, "type | tuple[type, ...]"]
 _NUMBER = (int, float)
-_ALL = {"step": int, "size": int, "time": _NUMBER}
+_ALL: _Fields = {"step": int, "size": int, "time": _NUMBER}
 _TRAIN = ("epoch", "loss", "gradient_norm", "examples_per_sec")
-_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+_FIELDS: Mapping[str, _Fields] = {
     "start": _ALL,
     "train": {**_ALL, **dict.fromkeys(_TRAIN, _NUMBER)},
     "eval": {**_ALL, "split": str, "num_examples": int, "precision": _NUMBER},

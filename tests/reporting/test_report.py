@@ -36,7 +36,7 @@ def test_contains_charts_images_and_tables(page: Path) -> None:
     assert "2 training runs" in html
     assert html.count('class="plot"') == 6
     assert html.count("data:image/png;base64,") > 0  # misclassified examples
-    assert "contains no checkpoint; name the directory of a run." in html
+    assert "contains no checkpoint; name the directory of a run</p>" in html
     assert ">Accuracy, test</th>" in html
     for name in "0123456789":
         assert re.search(
