@@ -34,7 +34,7 @@ class Curve(NamedTuple):
     """A curve.
 
     Attributes:
-        x: float [n] for each x axis that is known.
+        x: float [n], finite, for each x axis that is known.
         y: float [n]; nan where the value is not a number.
     """
 
@@ -151,7 +151,8 @@ def _curve(run: RunRecord, lines: Sequence[Line], field: str) -> Curve:
     }
     if run.num_examples:
         x[EXAMPLES] = np.round(x[EPOCHS] * run.num_examples)
-    return Curve(x, y[kept])
+    known = np.isfinite(list(x.values())).all(axis=0)
+    return Curve({axis: values[known] for axis, values in x.items()}, y[kept][known])
 
 
 def _extremes(y: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -14,13 +14,13 @@ def shorten(names: Sequence[str]) -> list[str]:
     """Cuts what all names have in common.
 
     Parts at the start are cut; if all names have as many parts, common parts further
-    on become "…". The names remain distinct, if they are.
+    on become "…".
 
     Args:
         names: run directories.
 
     Returns:
-        A short name for each; numbered where directories are equal.
+        A short name for each; numbered where they are equal.
     """
     if len(names) == 1:
         return [PurePath(names[0]).name or names[0]]

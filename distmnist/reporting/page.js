@@ -50,9 +50,12 @@
     const line = figure.querySelector(".readout");
     const at = idxs?.[focus];
     const shown = left >= 0 && idx != null;
-    line.textContent = shown && at != null
-      ? `${number(plot.data[focus][at])} at ${number(plot.data[0][at])} ${controls.elements.axis.value}: ${data.legend[focus - 1]}`
-      : "\u00a0";
+    line.textContent = "\u00a0";
+    if (shown && at != null) {
+      const [x, y] = [plot.data[0][at], plot.data[focus][at]].map(number);
+      const name = data.legend[focus - 1];
+      line.textContent = `${y} at ${x} ${controls.elements.axis.value}: ${name}`;
+    }
     if (!figure.matches(":hover")) return;
     switches.forEach((input, index) => {
       const i = idxs?.[index + 1];

@@ -106,10 +106,14 @@ def _chart(chart: Chart) -> Mapping[str, Any]:
         "curves": {
             index: {
                 "x": {
-                    axis: [_finite(round(value, _X_DECIMALS)) for value in x.tolist()]
+                    axis: [round(value, _X_DECIMALS) for value in x.tolist()]
                     for axis, x in curve.x.items()
                 },
-                "y": [_finite(float(f"{y:.{_Y_DIGITS}g}")) for y in curve.y],
+                # JSON has only finite numbers.
+                "y": [
+                    float(f"{y:.{_Y_DIGITS}g}") if math.isfinite(y) else None
+                    for y in curve.y
+                ],
             }
             for index, curve in chart.curves.items()
         },
@@ -119,8 +123,3 @@ def _chart(chart: Chart) -> Mapping[str, Any]:
 def _breakable(text: str) -> Markup:
     """Escapes a text that may be broken behind its separators."""
     return Markup("<wbr>").join(re.split(r"(?<=[/_=,-])", text))
-
-
-def _finite(value: float) -> float | None:
-    """Returns a number for JSON, which has only finite ones; else None."""
-    return value if math.isfinite(value) else None

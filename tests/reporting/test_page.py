@@ -75,7 +75,8 @@ def test_values_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
         raise ValueError(text)
 
     for value in (math.nan, math.inf, -math.inf):
-        diverged = lines(loss=value, gradient_norm=value, epoch=value)
+        diverged = lines(loss=value, gradient_norm=value)
+        diverged[5] = {**diverged[5], "epoch": value, "time": value}
         text = _write(tmp_path, record("a")._replace(train=diverged))
         data = json.loads(_Elements(text).scripts[0], parse_constant=bad)
         assert set(data["charts"][0]["curves"]["0"]["y"]) == {None}
