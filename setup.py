@@ -55,7 +55,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["distmnist", "distmnist.*"]),
-    package_data={"distmnist": ["py.typed", "reporting/page.html"]},
+    package_data={"distmnist": ["py.typed", "reporting/page.*", "reporting/uplot/*"]},
     entry_points={
         "console_scripts": [
             "distmnist = distmnist.__main__:main",

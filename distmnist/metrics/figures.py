@@ -23,8 +23,8 @@ Image = NDArray[np.uint8]
 """RGB image, uint8 [height, width, 3]."""
 
 # Distinguishable without red and green.
-_CORRECT = np.array([31, 92, 158])  # blue
-_WRONG = np.array([214, 106, 0])  # orange
+CORRECT = np.array([31, 92, 158])  # blue
+WRONG = np.array([214, 106, 0])  # orange
 _WRONG_GAIN = 10  # otherwise the few mistakes would be invisible
 
 _DPI = 100
@@ -60,8 +60,8 @@ def confusion_matrix(
     figure = Figure((side, side), _DPI, layout="constrained")
     axes = figure.add_subplot(xlabel="prediction", ylabel="label")
     figure.suptitle(f"Confusion matrix, {split} split", fontsize=16)
-    shades = _shades(confusion)
-    axes.imshow(_colors(shades))
+    shaded = shades(confusion)
+    axes.imshow(_colors(shaded))
     rotation = 90 if max(map(len, names)) > 3 else 0
     ticks = range(num_classes if num_classes <= _MAX_NAMED else 0)
     axes.set_xticks(ticks, names[: len(ticks)], rotation=rotation, parse_math=False)
@@ -75,7 +75,7 @@ def confusion_matrix(
                 prediction,
                 label,
                 str(confusion[label, prediction]),
-                color="white" if shades[label, prediction] > 0.5 else "black",
+                color="white" if shaded[label, prediction] > 0.5 else "black",
                 ha="center",
                 va="center",
             )
@@ -132,19 +132,19 @@ def most_wrong(mistakes: Mistakes, spec: DatasetSpec, columns: int = 6) -> Image
     return _render(figure)
 
 
-def _shades(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Returns the shade of each cell, in [0, 1]."""
+def shades(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns the shade of each cell of a confusion matrix, in [0, 1]."""
     rows = np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    shades: NDArray[np.float64] = confusion / rows
+    fractions: NDArray[np.float64] = confusion / rows
     wrong = ~np.eye(len(confusion), dtype=bool)
-    shades[wrong] = np.minimum(_WRONG_GAIN * shades[wrong], 1.0)
-    return shades
+    fractions[wrong] = np.minimum(_WRONG_GAIN * fractions[wrong], 1.0)
+    return fractions
 
 
-def _colors(shades: NDArray[np.float64]) -> Image:
+def _colors(shaded: NDArray[np.float64]) -> Image:
     """Returns the color of each cell, between white and the color of its category."""
-    full = np.where(np.eye(len(shades), dtype=bool)[..., None], _CORRECT, _WRONG)
-    colors: Image = np.round(255 + shades[..., None] * (full - 255)).astype(np.uint8)
+    full = np.where(np.eye(len(shaded), dtype=bool)[..., None], CORRECT, WRONG)
+    colors: Image = np.round(255 + shaded[..., None] * (full - 255)).astype(np.uint8)
     return colors
 
 

@@ -1,59 +1,49 @@
-"""Line charts, drawn by Matplotlib."""
+"""Charts as files, drawn by Matplotlib."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
-# The palette of Okabe and Ito without green and red, which some readers cannot
-# distinguish; the styles do without color.
-_COLORS = ("#0072b2", "#e69f00", "#000000", "#56b4e9", "#cc79a7", "#7f7f7f")
-_STYLES = ("-", "--", ":", "-.")
+from distmnist.reporting import curves
+from distmnist.reporting.curves import Chart
 
-Curve = tuple[Sequence[float], Sequence[float]]
-"""The x and the y values of the points."""
+_LINE_HEIGHT = 0.2  # of the legend, in inches
 
 
-def draw(
-    title: str, x: str, y: str, curves: Mapping[str, Curve], log: bool = False
-) -> Figure:
-    """Draws curves in one chart.
+def draw(chart: Chart, names: Sequence[str]) -> Figure:
+    """Draws a chart over epochs, with its legend below.
 
     Args:
-        title: title of the chart.
-        x: label of the x axis, with its unit.
-        y: label of the y axis, with its unit.
-        curves: curves by their names in the legend.
-        log: use a logarithmic y axis.
+        chart: the chart.
+        names: names of all curves of the legend.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
+    height = 3.8 + _LINE_HEIGHT * len(chart.curves)
+    figure = Figure(figsize=(6.4, height), layout="constrained")
+    label = curves.AXES[curves.EPOCHS]
+    axes = figure.add_subplot(title=chart.title, xlabel=label, ylabel=chart.unit)
     axes.grid(color="#dddddd")
-    if log:
-        axes.set_yscale("log")
+    # A logarithmic axis needs a number above 0.
+    if chart.log and any((curve.y > 0).any() for curve in chart.curves.values()):
+        axes.set_yscale("log", nonpositive="mask")
     else:
         axes.ticklabel_format(useOffset=False)
         axes.yaxis.set_major_formatter("{x:,.10g}")
-    for index, (name, (xs, ys)) in enumerate(curves.items()):
+    for index, curve in chart.curves.items():
+        color, dash = curves.style(index)
         axes.plot(
-            xs,
-            ys,
-            label=name,
-            color=_COLORS[index % len(_COLORS)],
-            linestyle=_STYLES[index % len(_STYLES)],
-            marker="o" if len(xs) < 20 else "",
+            curve.x[curves.EPOCHS],
+            np.where(np.isfinite(curve.y), curve.y, np.nan),
+            label=names[index],
+            color=curves.LIGHT[color],
+            linestyle=(0, dash) if dash else "-",
+            marker="o" if len(curve.y) < 20 else "",
             markersize=4,
         )
-    if curves:
-        axes.legend()
+    if chart.curves:
+        entries = figure.legend(loc="outside lower left", frameon=False, fontsize=8)
+        for text in entries.get_texts():
+            text.set_parse_math(False)
     return figure
-
-
-def svg(figure: Figure) -> str:
-    """Returns a chart as an HTML element."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distmnist.checkpoint import inference
 from distmnist.checkpoint.inference import Saved
@@ -21,6 +22,17 @@ from distmnist.metrics.types import Mistakes, SplitResult
 
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
+
+_Fields = Mapping[str, "type | tuple[type, ...]"]
+_NUMBER = (int, float)
+_ALL: _Fields = {"step": int, "size": int, "time": _NUMBER}
+_TRAIN = ("epoch", "loss", "gradient_norm", "examples_per_sec")
+_FIELDS: Mapping[str, _Fields] = {
+    "start": _ALL,
+    "train": {**_ALL, **dict.fromkeys(_TRAIN, _NUMBER)},
+    "eval": {**_ALL, "split": str, "num_examples": int, "precision": _NUMBER},
+}
+"""What the report needs of each kind of line."""
 
 
 class CheckpointEvaluation(NamedTuple):
@@ -43,8 +55,9 @@ class RunRecord(NamedTuple):
     Attributes:
         name: run directory.
         start: newest "start" line of metrics.jsonl; empty if there is none.
-        train: "train" lines, in the order of steps.
-        eval: "eval" lines by name of the split, in the order of steps.
+        train: "train" lines, in the order of steps; "elapsed" is the training time, in
+            seconds, without the pauses between a stop and a resumption.
+        eval: "eval" lines by name of the split, likewise.
         saved: metadata of the newest checkpoint; None if there is no valid one.
         evaluation: evaluation of that checkpoint; None if it failed.
         failure: reason why there is no evaluation; else empty.
@@ -58,11 +71,17 @@ class RunRecord(NamedTuple):
     evaluation: CheckpointEvaluation | None
     failure: str
 
-    def epoch(self, step: int) -> float:
-        """Returns the passes over the training split up to a step, interpolated."""
-        steps = [0, *(line["step"] for line in self.train)]
-        epochs = [0, *(line["epoch"] for line in self.train)]
-        return float(np.interp(step, steps, epochs))
+    @property
+    def num_examples(self) -> int | None:
+        """Size of the training split; None if it was never evaluated."""
+        lines = self.eval.get("train")
+        return int(lines[-1]["num_examples"]) if lines else None
+
+    def epochs(self, steps: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the passes over the training split up to each step, interpolated."""
+        known = [0.0, *(line["step"] for line in self.train)]
+        epochs = [0.0, *(line["epoch"] for line in self.train)]
+        return np.interp(steps, known, epochs)
 
 
 def read(
@@ -80,6 +99,7 @@ def read(
     """
     lines = _read_lines(RunDirectory(log_dir).metrics)
     starts = [line for line in lines if line["kind"] == "start"]
+    lines = sorted(_with_elapsed(lines), key=lambda line: float(line["step"]))
     evals: dict[str, list[Line]] = {}
     for line in lines:
         if line["kind"] == "eval":
@@ -125,18 +145,47 @@ def _read_lines(path: Path) -> list[Line]:
         InputError: it cannot be read, or another line is not JSON.
     """
     try:
-        texts = path.read_text().splitlines()
+        content = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); give the --log_dir of a run"
         ) from None
+    # Not splitlines: it splits at characters that JSON strings may hold.
+    texts = content.removesuffix("\n").split("\n")
     lines = []
     for number, text in enumerate(texts, start=1):
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
-            if number < len(texts):  # the last is incomplete if the run was killed
-                raise InputError(
-                    f"{path}, line {number}: is not JSON; delete the line"
-                ) from None
+            if number == len(texts):  # the last is incomplete if the run was killed
+                break
+            raise InputError(
+                f"{path}, line {number}: is not JSON; delete the line"
+            ) from None
+        reason = _fault(line)
+        if reason:
+            raise InputError(f"{path}, line {number}: {reason}; delete the line")
+        lines.append(line)
     return lines
+
+
+def _fault(line: object) -> str:
+    """Returns what is wrong with a line; nothing, if it is as written by a run."""
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        return "is not an object with a 'kind'"
+    # Kinds that the report does not know are not shown.
+    for name, types in _FIELDS.get(line["kind"], _ALL).items():
+        if not isinstance(line.get(name), types) or isinstance(line.get(name), bool):
+            return f"has no valid {name!r}"
+    return ""
+
+
+def _with_elapsed(lines: Sequence[Line]) -> list[Line]:
+    """Adds the training time so far, without pauses, to each line."""
+    elapsed = 0.0
+    timed: list[Line] = []
+    for previous, line in zip((None, *lines), lines):
+        if previous and line["kind"] != "start":
+            elapsed += max(line["time"] - previous["time"], 0.0)
+        timed.append({**line, "elapsed": elapsed})
+    return timed

@@ -1,0 +1,159 @@
+"""The tables of the report: results, and what differs between runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from distmnist.core.config import FAULTS, OUTPUT, Config
+from distmnist.reporting.reader import RunRecord
+
+# Fields that describe neither the configuration nor the environment.
+_OMITTED = ("kind", "step", "size", "time", "elapsed", "log_dir")
+
+_MISSING = "-"
+
+# Fields of Config that do not influence the results.
+_OPERATION = {
+    field.name
+    for field in dataclasses.fields(Config)
+    if field.metadata["group"] in (OUTPUT, FAULTS)
+}
+
+
+class Column(NamedTuple):
+    """A column of the table of results: one cell per run.
+
+    Attributes:
+        title: what it shows.
+        cells: formatted values.
+        best: whether a cell is the best one of several that differ.
+        numeric: whether the values are numbers.
+    """
+
+    title: str
+    cells: Sequence[str]
+    best: Sequence[bool]
+    numeric: bool
+
+
+def results(runs: Sequence[RunRecord]) -> list[Column]:
+    """Returns the columns of metrics.
+
+    Args:
+        runs: runs to compare.
+    """
+
+    def accuracy(split: str) -> Callable[[RunRecord], float | None]:
+        return lambda run: (
+            run.eval[split][-1]["precision"] if split in run.eval else None
+        )
+
+    def newest(field: str) -> Callable[[RunRecord], float | None]:
+        return lambda run: run.train[-1][field] if run.train else None
+
+    def throughput(run: RunRecord) -> float | None:
+        values = [line["examples_per_sec"] for line in run.train]
+        return float(np.median(values)) if values else None
+
+    def column(
+        title: str,
+        value: Callable[[RunRecord], float | None],
+        form: str,
+        best: Callable[[Sequence[float]], float] | None = None,
+    ) -> Column:
+        values = [value(run) for run in runs]
+        cells = [_MISSING if x is None else format(x, form) for x in values]
+        finite = [x for x in values if x is not None and np.isfinite(x)]
+        # Compared as shown: a difference that cannot be seen makes none the better.
+        top = format(best(finite), form) if best and finite else None
+        if len({cell for cell in cells if cell != _MISSING}) < 2:
+            top = None
+        return Column(title, cells, [cell == top for cell in cells], True)
+
+    return [
+        *(
+            column(f"Accuracy, {split}", accuracy(split), ".4f", max)
+            for split in ("test", "validation", "train")
+        ),
+        column("Loss, last global batch", newest("loss"), ".4g", min),
+        column("Examples/s, median", throughput, ",.0f", max),
+        column("Steps", newest("step"), ",.0f"),
+        column("Epochs", newest("epoch"), ",.4g"),
+    ]
+
+
+class Facts(NamedTuple):
+    """Configuration and environment of runs.
+
+    Attributes:
+        settings: columns of settings that differ and influence the results.
+        others: columns of the rest that differs.
+        equal: what all runs have in common: values by name.
+    """
+
+    settings: Sequence[Column]
+    others: Sequence[Column]
+    equal: Mapping[str, str]
+
+
+def facts(runs: Sequence[RunRecord]) -> Facts:
+    """Returns the configuration and the environment of runs.
+
+    Args:
+        runs: runs to compare.
+    """
+    tables = [_facts(run) for run in runs]
+    later = _OPERATION.union(*(run.start for run in runs))
+    settings: list[Column] = []
+    others: list[Column] = []
+    equal: dict[str, str] = {}
+    for name in dict.fromkeys(name for table in tables for name in table):
+        cells = [table.get(name, _MISSING) for table in tables]
+        # A run without a checkpoint has no known configuration: it does not differ.
+        known = {table[name] for table in tables if name in table}
+        if len(known) > 1:
+            numeric = all(_is_number(cell) for cell in known)
+            column = Column(name, cells, [False] * len(runs), numeric)
+            (others if name in later else settings).append(column)
+        else:
+            equal[name] = known.pop()
+    return Facts(settings, others, equal)
+
+
+def _facts(run: RunRecord) -> dict[str, str]:
+    """Returns the formatted configuration and environment of a run, by name."""
+    values: dict[str, object] = {}
+    newest = run.train[-1] if run.train else run.start
+    if "size" in newest:
+        values["workers"] = newest["size"]
+    if run.saved:
+        values["data set"] = run.saved.dataset["name"]
+        values.update(dataclasses.asdict(run.saved.config))
+    values.update(run.start)
+    return {k: text(v) for k, v in values.items() if k not in _OMITTED}
+
+
+def text(value: object) -> str:
+    """Formats a value of a configuration."""
+    if value is None or value == ():
+        return _MISSING
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def fraction(value: float) -> str:
+    """Formats a fraction; a dash for one that is not defined."""
+    return _MISSING if np.isnan(value) else f"{value:.3f}"
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
