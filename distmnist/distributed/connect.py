@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.distributed import devices, launchers, process
 from distmnist.distributed.cluster import Cluster
+
+# Launchers end the job when its first process exits: rank 0 must have reported by then.
+_REPORT_SECONDS = 5.0
 
 
 def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
@@ -37,11 +41,13 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
     except ImportError as error:
         problem = (
             f"a launcher started {placement.size} ranks, which requires Horovod and "
-            f"mpi4py, but they cannot be imported ({error}): run launch/setup.sh, or "
-            "start one process without a launcher"
+            f"mpi4py, but they cannot be imported ({error}): run launch/setup.sh in a "
+            "checkout of distmnist, which compiles Horovod, or start one process "
+            "without a launcher"
         )
     if placement.rank == 0:
         raise InputError(problem)
+    time.sleep(_REPORT_SECONDS)
     sys.exit(InputError.exit_status)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import checkouts
 from tests.docs import internet, pages
 from tests.launching import ROOT, environment, run
 
@@ -20,13 +21,8 @@ def checkout(tmp_path: Path) -> Path:
     setup = (ROOT / "launch/setup.sh", "--dry-run")
     if "Nothing to do" not in run(setup).stdout:
         pytest.skip("launch/setup.sh has not been run in this checkout")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     copy = tmp_path / "distmnist"
-    for name in filter(None, found.stdout.split("\0")):
-        target = copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
+    checkouts.copy(copy)
     # The environment itself is shared; its state names the checkout.
     (copy / ".venv").mkdir()
     for path in (ROOT / ".venv").iterdir():

@@ -1,0 +1,1 @@
+"""Sets up and starts training; `launch.submit` submits it to a cluster."""
