@@ -160,6 +160,16 @@ CONTENDERS = (
         tuned=True,
     ),
     Contender("torch_1", "PyTorch", "peer", 1, _TORCH, needs="torch"),
+    Contender(
+        "torch_1_tuned",
+        "PyTorch, 1 thread",
+        "peer",
+        1,
+        _TORCH,
+        environment={"OMP_NUM_THREADS": "1"},
+        needs="torch",
+        tuned=True,
+    ),
     Contender("horovod_1", "Horovod's example", "peer", 1, _EXAMPLE, HOROVODRUN),
     Contender("horovod_2", "Horovod's example", "peer", 2, _EXAMPLE, HOROVODRUN),
     Contender(

@@ -20,8 +20,8 @@ def build(model: str) -> nn.Module:
     network = nn.Sequential(*{"mlp": _mlp, "cnn": _cnn}[model]())
     for layer in network:
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            fan_in = layer.weight[0].numel()
-            nn.init.trunc_normal_(layer.weight, std=1 / math.sqrt(fan_in))
+            std = 1 / math.sqrt(layer.weight[0].numel())  # 1/sqrt(fan-in)
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             nn.init.zeros_(layer.bias)
     return network
 
