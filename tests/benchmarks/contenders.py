@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from distmnist.distributed import process
 from tests.benchmarks.distmnist_steps import flags
+from tests.benchmarks.measuring import TASKS
 from tests.launching import HOROVODRUN, MPIRUN, PLAIN, TRAIN
 
 TORCHRUN = (
@@ -20,6 +21,8 @@ JOB_STEPS = 2000  # the tutorial's
 _DISTMNIST = "distmnist_steps"
 _PRODUCTS = "limits.products"
 _EXAMPLE = "peers.horovod_example"
+_TORCH = "peers.torch_loop"
+_MLP = ("mlp",)
 # Threads and Horovod cycle for two ranks on two cores.
 _TUNED = {
     "HOROVOD_CYCLE_TIME": "0.1",
@@ -42,6 +45,7 @@ class Contender(NamedTuple):
         environment: Additional environment variables.
         needs: Optional package; the contender is skipped without it.
         tuned: Whether settings differ from the defaults that users get.
+        models: Networks that it can train.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Contender(NamedTuple):
     environment: dict[str, str] = {}  # noqa: RUF012 - never modified
     needs: str = ""
     tuned: bool = False
+    models: Sequence[str] = tuple(TASKS)
 
     def command(self, options: Sequence[str]) -> list[str]:
         """Returns the command.
@@ -101,22 +106,68 @@ def _products(ranks: int, intra_op: int, onednn: int) -> Contender:
         _PRODUCTS,
         MPIRUN if ranks > 1 else PLAIN,
         (f"--intra_op={intra_op}", "--inter_op=1", f"--onednn={onednn}"),
+        models=_MLP,
     )
+
+
+def _allreduce(ranks: int) -> Contender:
+    """Returns the allreduce of a step's gradients."""
+    return Contender(
+        f"allreduce_{ranks}",
+        "MPI Allreduce, 420 kB",
+        "limit",
+        ranks,
+        "limits.allreduce",
+        MPIRUN,
+        models=_MLP,
+    )
+
+
+def _job(name: str, title: str, launcher: Sequence[str], module: str = "") -> Contender:
+    """Returns a complete job."""
+    ranks = 2 if launcher else 1
+    return Contender(name, title, "job", ranks, module, launcher, models=_MLP)
 
 
 CONTENDERS = (
     Contender("distmnist_1", "distmnist", "distmnist", 1, _DISTMNIST),
     Contender("distmnist_2", "distmnist", "distmnist", 2, _DISTMNIST, HOROVODRUN),
-    Contender("distmnist_4", "distmnist", "distmnist", 4, _DISTMNIST, HOROVODRUN),
-    Contender("feed_dict", "tutorial's feed_dict loop", "peer", 1, "peers.feed_dict"),
+    Contender(
+        "distmnist_4",
+        "distmnist",
+        "distmnist",
+        4,
+        _DISTMNIST,
+        HOROVODRUN,
+        models=_MLP,
+    ),
+    Contender(
+        "feed_dict",
+        "tutorial's feed_dict loop",
+        "peer",
+        1,
+        "peers.feed_dict",
+        models=_MLP,
+    ),
     Contender("keras_fit", "Keras fit", "peer", 1, "peers.keras_fit"),
     Contender(
         "keras_fit_tuned",
-        "Keras fit, no XLA, 50 steps a call",
+        "Keras fit, no XLA, up to 50 steps a call",
         "peer",
         1,
         "peers.keras_fit",
         arguments=("--jit_compile=off", "--steps_per_execution=50"),
+        tuned=True,
+    ),
+    Contender("torch_1", "PyTorch", "peer", 1, _TORCH, needs="torch"),
+    Contender(
+        "torch_1_tuned",
+        "PyTorch, 1 thread",
+        "peer",
+        1,
+        _TORCH,
+        environment={"OMP_NUM_THREADS": "1"},
+        needs="torch",
         tuned=True,
     ),
     Contender("horovod_1", "Horovod's example", "peer", 1, _EXAMPLE, HOROVODRUN),
@@ -144,7 +195,7 @@ CONTENDERS = (
         "PyTorch DDP, Gloo",
         "peer",
         2,
-        "peers.torch_ddp",
+        _TORCH,
         TORCHRUN,
         needs="torch",
     ),
@@ -154,14 +205,9 @@ CONTENDERS = (
         for onednn in (0, 1)
     ),
     *(_products(2, 1, onednn) for onednn in (0, 1)),
-    Contender(
-        "allreduce_2", "MPI Allreduce, 420 kB", "limit", 2, "limits.allreduce", MPIRUN
-    ),
-    Contender(
-        "allreduce_4", "MPI Allreduce, 420 kB", "limit", 4, "limits.allreduce", MPIRUN
-    ),
-    Contender("job_tutorial", "tutorial's script", "job", 1, "peers.tutorial"),
-    Contender("job_1", "distmnist.train", "job", 1, ""),
-    Contender("job_2", "distmnist.train, horovodrun", "job", 2, "", HOROVODRUN),
-    Contender("job_2_mpirun", "distmnist.train, mpirun", "job", 2, "", MPIRUN),
+    *(_allreduce(ranks) for ranks in (2, 4)),
+    _job("job_tutorial", "tutorial's script", PLAIN, "peers.tutorial"),
+    _job("job_1", "distmnist.train", PLAIN),
+    _job("job_2", "distmnist.train, horovodrun", HOROVODRUN),
+    _job("job_2_mpirun", "distmnist.train, mpirun", MPIRUN),
 )

@@ -17,6 +17,7 @@ from distmnist.distributed.cluster import Cluster
 from tests.benchmarks import data, measuring
 
 if TYPE_CHECKING:
+    from distmnist.metrics.evaluator import Evaluator
     from distmnist.trainer import Trainer
 
 _EVALUATIONS = 7
@@ -25,20 +26,24 @@ _EVALUATIONS = 7
 def main() -> None:
     """Measures, on every rank; rank 0 reports."""
     options = measuring.parser(__doc__).parse_args()
-    sys.argv[1:] = [*flags(options.data), "--lr_scaling=none"]
+    sys.argv[1:] = [*flags(options.data, options.model), "--lr_scaling=none"]
     work = functools.partial(measure, options)
     cli.run(Config, __doc__, work, cli.prepare_tensorflow)
 
 
-def flags(directory: str) -> list[str]:
+def flags(directory: str, model: str = "mlp") -> list[str]:
     """Returns the flags of distmnist.train for the task of all contenders.
 
     Args:
         directory: MNIST directory; "" for random images.
+        model: Name of the network.
     """
+    task = measuring.TASKS[model]
     return [
+        f"--model={model}",
+        f"--momentum={task.momentum}",
         f"--batch_size={measuring.BATCH_SIZE}",
-        f"--learning_rate={measuring.LEARNING_RATE}",
+        f"--learning_rate={task.learning_rate}",
         f"--dataset={'mnist' if directory else 'fake'}",
         f"--input_data_dir={directory or 'none'}",
         f"--fake_sizes={','.join(map(str, data.SIZES))}",
@@ -59,18 +64,38 @@ def measure(options: argparse.Namespace, config: Config, cluster: Cluster) -> No
 
     dataset = loading.load(config, cluster)
     trainer = Trainer(config, cluster, dataset)
-
-    def run_steps(trainer: Trainer, steps: int) -> None:
-        trainer.progress = trainer.train_block(trainer.pipeline.take(steps))
-
     steps = measuring.timed(lambda count: run_steps(trainer, count), options)
     steps["memory_mb"] = max(cluster.allgather(steps["memory_mb"]))
+    if cluster.size > 1:
+        # The same loop on the same shards without communication.
+        alone = Cluster()
+        alone.rank, alone.size = cluster.rank, cluster.size
+        silent = Trainer(config, alone, dataset)
+        steps["allreduce_share"] = allreduce_share(options, cluster, trainer, silent)
+    if options.model == "mlp":  # a minute and a half for the cnn
+        evaluator = Evaluator(trainer._splits, trainer.network, cluster, dataset.spec)
+        steps["evaluation_seconds"] = evaluation_seconds(cluster, evaluator)
+    if cluster.rank == 0:
+        measuring.report(**steps)
+    cluster.allgather(None)  # end together
 
-    # The same loop on the same shards without communication. The difference is the
-    # share of the allreduce, including waiting and negotiation.
-    alone = Cluster()
-    alone.rank, alone.size = cluster.rank, cluster.size
-    silent = Trainer(config, alone, dataset)
+
+def run_steps(trainer: Trainer, steps: int) -> None:
+    """Takes the next steps."""
+    trainer.progress = trainer.train_block(trainer.pipeline.take(steps))
+
+
+def allreduce_share(
+    options: argparse.Namespace, cluster: Cluster, trainer: Trainer, silent: Trainer
+) -> float:
+    """Returns the share of the allreduce in a step, with waiting and negotiation.
+
+    Args:
+        options: options of the benchmark.
+        cluster: the ranks.
+        trainer: takes the steps.
+        silent: takes them without communication.
+    """
 
     def block(trainer: Trainer) -> float:
         """Returns the duration of a block on the slowest rank, in seconds."""
@@ -81,22 +106,17 @@ def measure(options: argparse.Namespace, config: Config, cluster: Cluster) -> No
     block(silent)
     pairs = [(block(trainer), block(silent)) for _ in range(options.blocks)]
     both, compute = (statistics.median(times) for times in zip(*pairs))
-    share = 1 - compute / both if cluster.size > 1 else 0.0
+    return 1 - compute / both
 
-    evaluator = Evaluator(trainer._splits, trainer.network, cluster, dataset.spec)
+
+def evaluation_seconds(cluster: Cluster, evaluator: Evaluator) -> float:
+    """Returns the duration of an evaluation of all splits, in seconds."""
     evaluator.evaluate()
-    evaluations = []
+    times = []
     for _ in range(_EVALUATIONS):
-        cluster.allgather(None)
-        evaluations.append(measuring.seconds(evaluator.evaluate))
-
-    if cluster.rank == 0:
-        measuring.report(
-            **steps,
-            allreduce_share=share,
-            evaluation_seconds=statistics.median(evaluations),
-        )
-    cluster.allgather(None)  # end together
+        cluster.allgather(None)  # start together
+        times.append(measuring.seconds(evaluator.evaluate))
+    return statistics.median(times)
 
 
 if __name__ == "__main__":

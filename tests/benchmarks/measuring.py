@@ -10,14 +10,31 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-# The same for all contenders.
-BATCH_SIZE = 100  # per worker
-LEARNING_RATE = 0.1
-LAYERS = (784, 128, 32, 10)  # units
+BATCH_SIZE = 100  # per worker, for all contenders
 
-# Number of gradients: weights and biases of all layers.
+
+class Task(NamedTuple):
+    """Training of a network, the same for all contenders.
+
+    Attributes:
+        learning_rate: Learning rate, not scaled with the number of workers.
+        momentum: Momentum of SGD; 0: plain SGD.
+        block_steps: Default number of steps in a timed block.
+    """
+
+    learning_rate: float
+    momentum: float
+    block_steps: int
+
+
+# By --model: the tutorial's network, and that of Horovod's MNIST example.
+TASKS = {"mlp": Task(0.1, 0.0, 100), "cnn": Task(0.02, 0.9, 10)}
+
+LAYERS = (784, 128, 32, 10)  # units of the mlp
+
+# Number of the mlp's gradients: weights and biases of all layers.
 NUM_GRADIENTS = sum((n + 1) * units for n, units in zip(LAYERS, LAYERS[1:]))
 
 # Prefix of a report in the output of a process.
@@ -31,11 +48,14 @@ _WARM_UP_BLOCKS = 3
 Steps = dict[str, float]  # measurements of a process, by name
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, models: Sequence[str] = tuple(TASKS)
+) -> argparse.ArgumentParser:
     """Returns a parser of the arguments common to all measured processes.
 
     Args:
         description: Description of the program.
+        models: Networks that the program can train.
     """
     # A hung process prints its stack and exits, even if its launcher does not end it.
     if TIMEOUT_VARIABLE in os.environ:
@@ -43,6 +63,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
             float(os.environ[TIMEOUT_VARIABLE]), exit=True
         )
     arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--model", choices=models, default="mlp")
     arguments.add_argument("--data", default="", help="MNIST directory")
     arguments.add_argument("--blocks", type=int, default=20, help="timed blocks")
     arguments.add_argument("--block_steps", type=int, default=100, help="steps in each")

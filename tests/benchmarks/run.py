@@ -1,6 +1,7 @@
 """Benchmarks distmnist, its peers and the hardware limits, and checks the criteria.
 
-python -m tests.benchmarks.run [--repeats=N] [--out=DIR] [--only=NAMES] [--data=DIR]
+python -m tests.benchmarks.run [--model=NAME] [--repeats=N] [--out=DIR] [--only=NAMES]
+                               [--data=DIR]
 
 The runs of all contenders are interleaved, N times, so that other load on the machine
 affects all of them. Prints tables, and writes results.json and plot.png.
@@ -21,6 +22,7 @@ from typing import Any
 
 from tests.benchmarks import data, environment, plot, processes, summary, tables
 from tests.benchmarks.contenders import CONTENDERS, JOB_STEPS, Contender
+from tests.benchmarks.measuring import TASKS
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -38,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = environment.describe(options.data)
     print(
         f"{about['cpu']}, {about['cores']} cores, load {about['load_before']}; "
-        f"commit {about['commit']}; {about['data']}"
+        f"commit {about['commit']}; {options.model}, {about['data']}"
     )
     results, failures = measure(options)
     measured = summary.summarize(results)
-    criteria = summary.criteria(tables.take_medians(measured))
+    criteria = summary.criteria(tables.take_medians(measured), options.model)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options, about, results, measured, criteria, failures)
     show(measured, criteria)
@@ -54,9 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parses the command line; `contenders` are those selected by --only."""
+    """Parses the command line.
+
+    Returns:
+        The options; `contenders` are those of --model that are selected by --only.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", choices=tuple(TASKS), default="mlp", help="network; default: mlp"
     )
     parser.add_argument("--repeats", type=int, default=5, help="default: 5")
     parser.add_argument(
@@ -76,21 +85,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="MNIST directory; if missing, random images of the same shape",
     )
     parser.add_argument("--blocks", type=int, default=20, help="timed blocks")
-    parser.add_argument("--block_steps", type=int, default=100, help="steps in each")
+    parser.add_argument(
+        "--block_steps",
+        type=int,
+        help="steps in each; default: "
+        + ", ".join(f"{task.block_steps} ({name})" for name, task in TASKS.items()),
+    )
     parser.add_argument("--job_steps", type=int, default=JOB_STEPS)
     parser.add_argument("--timeout", type=float, default=180, help="seconds per run")
     options = parser.parse_args(argv)
     options.data = str(Path(options.data).resolve()) * data.is_mnist(options.data)
+    options.block_steps = options.block_steps or TASKS[options.model].block_steps
+    contenders = [each for each in CONTENDERS if options.model in each.models]
     patterns = options.only.split(",")
     for pattern in patterns:
-        if not fnmatch.filter([each.name for each in CONTENDERS], pattern):
+        if not fnmatch.filter([each.name for each in contenders], pattern):
             parser.error(
                 f"--only: no contender matches {pattern!r}; choose from "
-                f"{', '.join(each.name for each in CONTENDERS)}"
+                f"{', '.join(each.name for each in contenders)}"
             )
     options.contenders = [
         each
-        for each in CONTENDERS
+        for each in contenders
         if any(fnmatch.fnmatch(each.name, pattern) for pattern in patterns)
     ]
     return options
@@ -135,6 +151,7 @@ def run(contender: Contender, options: argparse.Namespace) -> processes.Outcome:
     """Runs one contender once."""
     if contender.kind != "job":
         arguments = [
+            f"--model={options.model}",
             f"--data={options.data}",
             f"--blocks={options.blocks}",
             f"--block_steps={options.block_steps}",
@@ -168,6 +185,7 @@ def write_json(
     """Writes results.json."""
     content = {
         "environment": about,
+        "model": options.model,
         "repeats": options.repeats,
         "blocks": options.blocks,
         "block_steps": options.block_steps,

@@ -138,11 +138,12 @@ def limit(medians: Medians, ranks: int) -> float | None:
     return None if allreduce is None else compute + allreduce
 
 
-def criteria(medians: Medians) -> list[Criterion]:
+def criteria(medians: Medians, model: str) -> list[Criterion]:
     """Evaluates the criteria.
 
     Args:
         medians: Medians of all contenders; entries may be missing.
+        model: Name of the network, which has its own criteria.
     """
 
     def value(name: str, key: str) -> float | None:
@@ -161,6 +162,8 @@ def criteria(medians: Medians) -> list[Criterion]:
             peer.title if peer else "",
         )
 
+    if model == "cnn":
+        return [compare(ranks, 1.2, tuned=True) for ranks in (1, 2)]
     rows = [
         Criterion(
             "1 rank: speed-up over the tutorial's loop",

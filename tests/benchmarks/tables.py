@@ -110,7 +110,7 @@ def evaluation_table(measured: Summary) -> str:
     rows = []
     for ranks in (1, 2, 4):
         values = measured.get(f"distmnist_{ranks}", {})
-        if values:
+        if "evaluation_seconds" in values:
             evaluation = values["evaluation_seconds"].median
             steps = values["step_seconds"].median * EVALUATION_STEPS
             rows.append((str(ranks), f"{evaluation * 1e3:.0f}", f"{steps * 1e3:.0f}"))

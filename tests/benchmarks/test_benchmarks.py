@@ -32,7 +32,7 @@ def steps(seconds: float, **more: float) -> dict[str, float]:
 
 # Reports of a run that meets all criteria but one.
 GOOD: dict[str, dict[str, Any]] = {
-    "distmnist_1": steps(0.5e-3, evaluation_seconds=0.1, allreduce_share=0.0),
+    "distmnist_1": steps(0.5e-3, evaluation_seconds=0.1),
     "distmnist_2": steps(0.6e-3, evaluation_seconds=0.1, allreduce_share=0.2),
     "distmnist_4": steps(1.3e-3, evaluation_seconds=0.1, allreduce_share=0.3),
     "feed_dict": steps(1.5e-3),
@@ -58,8 +58,8 @@ def summarized(**changed: dict[str, Any]) -> dict[str, dict[str, Spread]]:
     return summary.summarize({name: [result] for name, result in results.items()})
 
 
-def criteria(measured: tables.Summary) -> dict[str, Criterion]:
-    found = summary.criteria(tables.take_medians(measured))
+def criteria(measured: tables.Summary, model: str = "mlp") -> dict[str, Criterion]:
+    found = summary.criteria(tables.take_medians(measured), model)
     assert len({each.text for each in found}) == len(found)
     return {each.text: each for each in found}
 
@@ -116,8 +116,19 @@ def test_criteria_of_a_good_run() -> None:
 
 
 def test_criteria_without_measurements() -> None:
-    verdicts = {each.verdict for each in summary.criteria({})}
-    assert verdicts == {"not measured"}
+    for model in measuring.TASKS:
+        verdicts = {each.verdict for each in summary.criteria({}, model)}
+        assert verdicts == {"not measured"}
+
+
+def test_criteria_of_the_cnn_include_tuned_peers() -> None:
+    found = criteria(summarized(torch_1=steps(0.9e-3)), "cnn").values()
+    assert [(each.ratio, each.than, each.verdict) for each in found] == [
+        (pytest.approx(1.8), "PyTorch", "pass"),
+        (pytest.approx(2 / 0.6), "Horovod's example, 1 thread, 0.1 ms cycle", "pass"),
+    ]
+    found = criteria(summarized(torch_1=steps(0.55e-3)), "cnn").values()
+    assert [each.verdict for each in found] == ["FAIL", "pass"]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +193,20 @@ def test_only_takes_patterns_and_rejects_unknown_names(
     with pytest.raises(SystemExit):
         run.parse(["--only=job_1,bogus"])
     assert "no contender matches 'bogus'" in capsys.readouterr().err
+
+
+def test_model_selects_contenders_and_the_length_of_blocks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mlp, cnn = run.parse([]), run.parse(["--model=cnn"])
+    assert (mlp.block_steps, cnn.block_steps) == (100, 10)
+    assert run.parse(["--model=cnn", "--block_steps=3"]).block_steps == 3
+    assert mlp.contenders == list(CONTENDERS)
+    assert {each.kind for each in cnn.contenders} == {"distmnist", "peer"}
+    assert {each.ranks for each in cnn.contenders} == {1, 2}
+    with pytest.raises(SystemExit):
+        run.parse(["--model=cnn", "--only=feed_dict"])
+    assert "no contender matches 'feed_dict'" in capsys.readouterr().err
 
 
 def test_contender_with_a_missing_package() -> None:
@@ -286,10 +311,33 @@ def test_scaling_plot(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ranks
-def test_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("model", "names", "criterion"),
+    [
+        (
+            "mlp",
+            ["distmnist_1", "products_1x1_eigen", "allreduce_2"],
+            "1 rank: fraction of the limit (matrix products, 1 thread, Eigen)",
+        ),
+        (
+            "cnn",
+            ["distmnist_1", "distmnist_2", "keras_fit_tuned", "multi_worker_2"],
+            "2 ranks: speed-up over the best peer, tuned peers included "
+            "(MultiWorkerMirroredStrategy)",
+        ),
+    ],
+)
+def test_runs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    names: list[str],
+    criterion: str,
+) -> None:
     status = run.main(
         [
-            "--only=distmnist_1,products_1x1_eigen,allreduce_2",
+            *(f"--model={model}", f"--only={','.join(names)}"),
             *("--repeats=1", "--blocks=2", "--block_steps=5", "--data="),
             f"--out={tmp_path / 'new/directory'}",
         ]
@@ -297,13 +345,10 @@ def test_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert status == 0, printed
     results = json.loads((tmp_path / "new/directory/results.json").read_text())
-    assert results["summary"].keys() == {
-        "distmnist_1",
-        "products_1x1_eigen",
-        "allreduce_2",
-    }
+    assert results["model"] == model
+    assert results["summary"].keys() == set(names)
     for spreads in results["summary"].values():
-        assert 0 < spreads["step_seconds"]["median"] < 1
+        assert 0 < spreads["step_seconds"]["median"] < (1 if model == "mlp" else 10)
     assert results["environment"]["versions"]["tensorflow"]
     assert "| distmnist " in printed
-    assert "1 rank: fraction of the limit (matrix products, 1 thread, Eigen)" in printed
+    assert criterion in printed

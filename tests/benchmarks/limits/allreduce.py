@@ -17,7 +17,7 @@ _BLOCK_BYTES = 64 << 20
 
 def main() -> None:
     """Measures, on every rank; rank 0 reports."""
-    parser = measuring.parser(__doc__)
+    parser = measuring.parser(__doc__, ["mlp"])
     parser.add_argument(
         "--bytes",
         type=lambda text: [int(size) for size in text.split(",")],

@@ -15,7 +15,7 @@ from tests.benchmarks import measuring
 
 def main() -> None:
     """Measures; under mpirun, all processes concurrently."""
-    parser = measuring.parser(__doc__)
+    parser = measuring.parser(__doc__, ["mlp"])
     parser.add_argument("--intra_op", type=int, required=True, help="threads")
     parser.add_argument("--inter_op", type=int, required=True, help="threads")
     parser.add_argument("--onednn", type=int, required=True, help="0 or 1")

@@ -10,7 +10,7 @@ from tests.benchmarks.peers import tutorial
 
 def main() -> None:
     """Measures."""
-    options = measuring.parser(__doc__).parse_args()
+    options = measuring.parser(__doc__, ["mlp"]).parse_args()
     train = tutorial.DataSet(data.load(options.data)[0])
     with tf.Graph().as_default(), tf.Session() as session:
         network = tutorial.build()

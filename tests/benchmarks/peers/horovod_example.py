@@ -1,8 +1,8 @@
 """Horovod's example tensorflow2_mnist.py: one `tf.function` call per step.
 
 The tf.data pipeline, DistributedGradientTape and the Keras model and optimizer are
-those of the example. The network, the batch size and SGD are those of the tutorial, and
-the pipeline prefetches.
+those of the example. The batch size and SGD are those of all contenders, and the
+pipeline prefetches.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def main() -> None:
     dataset = dataset.repeat().shuffle(10000).batch(measuring.BATCH_SIZE)
     batches = iter(dataset.prefetch(tf.data.AUTOTUNE))
 
-    model = keras_network.build()
+    model = keras_network.build(options.model)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.SGD(measuring.LEARNING_RATE)
+    optimizer = keras_network.optimizer(options.model)
     optimizer.build(model.trainable_variables)
     # Horovod requires the TensorFlow variables inside those of Keras 3.
     variables = [variable.value for variable in model.trainable_variables]

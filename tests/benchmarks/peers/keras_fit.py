@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import keras
@@ -45,16 +46,17 @@ def main() -> None:
     """Measures."""
     parser = measuring.parser(__doc__)
     parser.add_argument("--jit_compile", choices=("auto", "off"), default="auto")
-    parser.add_argument("--steps_per_execution", type=int, default=1)
+    parser.add_argument("--steps_per_execution", type=int, default=1, help="at most")
     options = parser.parse_args()
     train = data.load(options.data)[0]
     images = train.images.astype(np.float32) / 255
-    model = keras_network.build()
+    model = keras_network.build(options.model)
     model.compile(
-        optimizer=keras.optimizers.SGD(measuring.LEARNING_RATE),
+        optimizer=keras_network.optimizer(options.model),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile="auto" if options.jit_compile == "auto" else False,
-        steps_per_execution=options.steps_per_execution,
+        # A block is made of whole executions.
+        steps_per_execution=math.gcd(options.steps_per_execution, options.block_steps),
     )
     clock = _Clock(options.blocks, options.block_steps)
     model.fit(

@@ -28,9 +28,11 @@ def main() -> None:
     import keras
     import numpy as np
     import tensorflow as tf
+    from tensorflow.compat.v1 import train as v1
 
     from tests.benchmarks.peers import keras_network
 
+    task = measuring.TASKS[options.model]
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     global_batch = measuring.BATCH_SIZE * strategy.num_replicas_in_sync
     train = data.load(options.data)[0]
@@ -46,8 +48,12 @@ def main() -> None:
         strategy.experimental_distribute_dataset(dataset.with_options(sharding))
     )
     with strategy.scope():
-        model = keras_network.build()
-        optimizer = tf.compat.v1.train.GradientDescentOptimizer(measuring.LEARNING_RATE)
+        model = keras_network.build(options.model)
+        optimizer = (
+            v1.MomentumOptimizer(task.learning_rate, task.momentum)
+            if task.momentum
+            else v1.GradientDescentOptimizer(task.learning_rate)
+        )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
 
     def step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

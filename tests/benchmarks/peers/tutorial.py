@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 from numpy.typing import NDArray
 
 from tests.benchmarks import data, measuring
-from tests.benchmarks.measuring import BATCH_SIZE, LAYERS, LEARNING_RATE
+from tests.benchmarks.measuring import BATCH_SIZE, LAYERS, TASKS
 
 Feed = dict[tf.Tensor, NDArray]
 
@@ -87,7 +87,7 @@ def build() -> Network:
     loss = tf.losses.sparse_softmax_cross_entropy(labels=labels, logits=units)
     tf.summary.scalar("loss", loss)
     global_step = tf.Variable(0, name="global_step", trainable=False)
-    train_op = tf.train.GradientDescentOptimizer(LEARNING_RATE).minimize(
+    train_op = tf.train.GradientDescentOptimizer(TASKS["mlp"].learning_rate).minimize(
         loss, global_step=global_step
     )
     correct = tf.nn.in_top_k(units, labels, 1)
@@ -142,7 +142,7 @@ def run_training(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Runs the script."""
-    parser = measuring.parser(__doc__)
+    parser = measuring.parser(__doc__, ["mlp"])
     parser.add_argument("--max_steps", type=int, default=2000)
     parser.add_argument("--log_dir", required=True)
     run_training(parser.parse_args())

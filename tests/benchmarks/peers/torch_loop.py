@@ -1,4 +1,4 @@
-"""PyTorch's DistributedDataParallel over Gloo.
+"""PyTorch's training loop; with DistributedDataParallel over Gloo under torchrun.
 
 The data are in memory, sharded by a DistributedSampler. A DataLoader, which fetches
 examples one by one, is slower.
@@ -6,45 +6,35 @@ examples one by one, is slower.
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.distributed
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data.distributed import DistributedSampler
 
 from tests.benchmarks import data, measuring
-from tests.benchmarks.measuring import BATCH_SIZE, LAYERS
-
-
-def build() -> nn.Module:
-    """Returns the network; its outputs are logits."""
-    layers: list[nn.Module] = []
-    for inputs, units in zip(LAYERS, LAYERS[1:]):
-        linear = nn.Linear(inputs, units)
-        nn.init.trunc_normal_(linear.weight, std=1 / math.sqrt(inputs))
-        nn.init.zeros_(linear.bias)
-        layers += [linear, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+from tests.benchmarks.peers import torch_network
 
 
 def main() -> None:
-    """Measures, on every rank started by torchrun; rank 0 reports."""
+    """Measures, on every rank; rank 0 reports."""
     options = measuring.parser(__doc__).parse_args()
-    torch.distributed.init_process_group("gloo")
     train = data.load(options.data)[0]
     images = torch.tensor(train.images).float() / 255
     labels = torch.tensor(train.labels).long()
-    model = DistributedDataParallel(build())
-    optimizer = torch.optim.SGD(model.parameters(), lr=measuring.LEARNING_RATE)
+    model = torch_network.build(options.model)
+    rank, size = 0, 1
+    if distributed.is_torchelastic_launched():
+        distributed.init_process_group("gloo")
+        rank, size = distributed.get_rank(), distributed.get_world_size()
+        model = DistributedDataParallel(model)
+    optimizer = torch_network.optimizer(options.model, model.parameters())
     loss = nn.CrossEntropyLoss()
-    sampler = DistributedSampler(labels)
+    sampler = DistributedSampler(labels, size, rank)
 
     def batches():
         for epoch in range(10**6):
             sampler.set_epoch(epoch)
-            yield from torch.tensor(list(sampler)).split(BATCH_SIZE)
+            yield from torch.tensor(list(sampler)).split(measuring.BATCH_SIZE)
 
     stream = batches()
 
@@ -56,9 +46,10 @@ def main() -> None:
             optimizer.step()
 
     steps = measuring.timed(run_steps, options)
-    if torch.distributed.get_rank() == 0:
+    if rank == 0:
         measuring.report(**steps)
-    torch.distributed.destroy_process_group()
+    if size > 1:
+        distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
