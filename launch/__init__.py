@@ -1,1 +1,1 @@
-"""Sets up and starts training; `launch.submit` submits it to a cluster."""
+"""Set-up of the environment, and one way to start jobs for each kind of cluster."""

@@ -95,5 +95,5 @@ def test_pre_commit_runs_the_checks_of_the_test_command() -> None:
 
 
 def test_submit_can_be_imported() -> None:
-    command = (sys.executable, "-m", "launch.submit", "--help")
+    command = (sys.executable, "-m", "launch.submit", "k8s", "--help")
     assert "Usage: launch/submit_k8s" in run(command, cwd=ROOT).stdout

@@ -10,7 +10,7 @@ import pytest
 
 from distmnist import __main__ as index
 from distmnist import evaluate, export, predict, report, train
-from launch.submit import program as submit
+from launch.submit.k8s import program as submit
 from tests.launching import ROOT, messages, run
 
 

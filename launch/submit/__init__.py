@@ -1,1 +1,4 @@
-"""Implementation of launch/submit_k8s, which submits and follows training jobs."""
+"""Submits training jobs to clusters: one package for each kind of cluster.
+
+The modules beside the packages are what they share.
+"""

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from distmnist.core.config import Config
-from launch.submit import manifests, options
-from launch.submit.manifests import K8S, Object
-from launch.submit.options import Options
+from launch.submit.k8s import manifests, options
+from launch.submit.k8s.manifests import K8S, Object
+from launch.submit.k8s.options import Options
 from tests.launching import ROOT, run
 
 OVERLAYS = sorted(path.parent for path in K8S.glob("overlays/*/kustomization.yaml"))

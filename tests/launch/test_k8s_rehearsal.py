@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from launch.submit import manifests
-from launch.submit.options import Options
+from launch.submit.k8s import manifests
+from launch.submit.k8s.options import Options
 from tests.launch import k8s_pods
 from tests.launch.k8s_pods import Pod, Pods
 

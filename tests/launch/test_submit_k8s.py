@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from kubernetes.config import kube_config
 
-from launch.submit import connection, follow, program, state
+from launch.submit.k8s import connection, follow, program, state
 from tests.launch.fake_api_server import FakeApiServer, Object, status
 from tests.launching import ROOT, environment
 

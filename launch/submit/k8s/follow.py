@@ -3,75 +3,23 @@
 from __future__ import annotations
 
 import queue
-import re
-import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from distmnist.core import flags
-from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError
-from launch.submit import manifests, state
-from launch.submit.api import Api
-from launch.submit.manifests import Object
+from launch.submit import training
+from launch.submit.k8s import manifests, state
+from launch.submit.k8s.api import Api
+from launch.submit.k8s.manifests import Object
+from launch.submit.screen import Screen
 
 TIMEOUT_STATUS = 124  # exit status, as of timeout(1)
 
 _PATIENCE = 60.0  # seconds in an unrecoverable state; an image pull may be retried
 _LAST_LINES = 30.0  # timeout in seconds for the rest of the log, once the job ended
 _TAIL = 20  # log lines shown of a failed worker
-_STEP = re.compile(r"Step (\d+): loss = (\S+)")
-
-
-class Screen:
-    """Prints log lines to standard output and the state of the job to standard error.
-
-    On a terminal, the state is a status line below the log. Elsewhere each change of
-    state is printed, without the training progress, which is in the log.
-    """
-
-    def __init__(self) -> None:
-        """Creates an empty screen."""
-        self._terminal = sys.stderr.isatty()
-        self._shown = ""
-
-    def log(self, line: str) -> None:
-        """Prints a log line."""
-        self._clear()
-        print(line, flush=True)
-        if self._terminal:
-            print(self._shown, end="", file=sys.stderr, flush=True)
-
-    def report(self, line: str) -> None:
-        """Prints a message of this program."""
-        self._clear()
-        print(f"submit_k8s: {line}", file=sys.stderr, flush=True)
-        self._shown = ""
-
-    def state(self, text: str, steps: str) -> None:
-        """Updates the state.
-
-        Args:
-            text: State of the job.
-            steps: Training progress, appended on a terminal.
-        """
-        if self._terminal:
-            # A line that wraps could not be erased.
-            line = (text + steps)[: shutil.get_terminal_size().columns - 1]
-            if line != self._shown:
-                self._clear()
-                self._shown = line
-                print(line, end="", file=sys.stderr, flush=True)
-        elif text != self._shown:
-            self.report(text)
-            self._shown = text
-
-    def _clear(self) -> None:
-        if self._terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 class Follower:
@@ -94,7 +42,7 @@ class Follower:
             if job["kind"] == "MPIJob"
             else 0
         )
-        self._last_step = _last_step(job)
+        self._last_step = training.last_step(manifests.training_flags(job))
         self._pods: dict[str, Object] = {}
         self._warnings: list[Object] = []
         self._steps = ""
@@ -159,9 +107,8 @@ class Follower:
         if kind == "error":
             raise update
         if kind == "line":
-            if match := _STEP.search(update):
-                of = f" of {self._last_step}" if self._last_step else ""
-                self._steps = f", step {match[1]}{of}, loss {match[2]}"
+            if progress := training.progress(update, self._last_step):
+                self._steps = f", {progress}"
             self._screen.log(update)
         elif kind == "end":
             if update in self._logs:
@@ -260,13 +207,3 @@ class Follower:
 
 def _has_log(pod: Object) -> bool:
     return not state.is_worker(pod) and state.has_started(pod)
-
-
-def _last_step(job: Object) -> int | None:
-    """Returns the last step of a job, if its flags determine it."""
-    try:
-        argv = ["distmnist.train", *manifests.training_flags(job)]
-        settings = flags.parse(Config, argv, usage=None)
-    except InputError:  # submitted by another version of distmnist
-        return None
-    return None if settings.num_epochs else settings.max_steps

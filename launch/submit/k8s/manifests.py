@@ -14,9 +14,9 @@ from typing import Any
 import jsonpatch
 import yaml
 
-from launch.submit.options import Options
+from launch.submit.k8s.options import Options
 
-K8S = Path(__file__).resolve().parents[2] / "k8s"
+K8S = Path(__file__).resolve().parents[3] / "k8s"
 
 Object = dict[str, Any]
 

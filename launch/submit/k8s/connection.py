@@ -14,7 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 
 from distmnist.core.errors import InputError
-from launch.submit.manifests import Object
+from launch.submit.k8s.manifests import Object
 
 CONNECT_SECONDS = 10  # timeout
 
@@ -113,8 +113,9 @@ def rejection(error: ApiException) -> InputError:
     message = " ".join(message.split())
     if error.status == 404 and not status.get("details", {}).get("name"):
         return InputError(
-            "the cluster has no MPIJob resource: install the MPI Operator (README, "
-            '"Kubernetes"), or train with --workers=1, which does not require it'
+            "the cluster has no MPIJob resource: install the MPI Operator "
+            "(docs/deployment.md), or train with --workers=1, which does not require "
+            "it"
         )
     if "exceeded quota" in message:
         return InputError(f"quota of the namespace exceeded: {message}")

@@ -9,7 +9,7 @@ from typing import Any
 from kubernetes import watch
 from kubernetes.client.exceptions import ApiException
 
-from launch.submit.connection import (
+from launch.submit.k8s.connection import (
     CONNECT_SECONDS,
     CONNECTION_ERRORS,
     Connection,
@@ -20,7 +20,7 @@ from launch.submit.connection import (
     raw,
     rejection,
 )
-from launch.submit.manifests import Object
+from launch.submit.k8s.manifests import Object
 
 # Duration of a watch; also how long a log may be silent before it is reopened.
 _STREAM_SECONDS = 60

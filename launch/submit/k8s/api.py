@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from kubernetes.client.exceptions import ApiException
 
 from distmnist.core.errors import InputError
-from launch.submit import streams
-from launch.submit.connection import (
+from launch.submit.k8s import streams
+from launch.submit.k8s.connection import (
     CONNECT_SECONDS,
     CONNECTION_ERRORS,
     Connection,
@@ -19,7 +19,7 @@ from launch.submit.connection import (
     decode,
     raw,
 )
-from launch.submit.manifests import Object
+from launch.submit.k8s.manifests import Object
 
 # Group, version and plural name of each kind of job.
 _JOBS = {

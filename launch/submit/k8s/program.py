@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Sequence
 
 from distmnist.core.errors import InputError, UserError
-from launch.submit import manifests
-from launch.submit import options as options_module
-from launch.submit.api import Api
-from launch.submit.follow import Follower, Screen
-from launch.submit.manifests import Object
-from launch.submit.options import Options
+from launch.submit.k8s import manifests
+from launch.submit.k8s import options as options_module
+from launch.submit.k8s.api import Api
+from launch.submit.k8s.follow import Follower
+from launch.submit.k8s.manifests import Object
+from launch.submit.k8s.options import Options
+from launch.submit.screen import Screen
 
 _SUBMISSION = "distmnist/submission"  # annotation: identifies the submission
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    screen = Screen()
+    screen = Screen("submit_k8s")
     try:
         return _run(options_module.parse(argv), screen)
     except UserError as error:

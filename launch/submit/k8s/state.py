@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from launch.submit.manifests import COMPONENT, INSTANCE, Object
+from launch.submit.k8s.manifests import COMPONENT, INSTANCE, Object
 
 Pods = Mapping[str, Object]
 

@@ -6,11 +6,10 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from distmnist import cli
 from distmnist.core import flags
-from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.options import Rule, at_least, option, validate
+from launch.submit import training
 
 USAGE = """Submits a training job to a Kubernetes cluster, and follows it to its end.
 
@@ -170,26 +169,15 @@ def parse(argv: Sequence[str]) -> Options:
         InputError: a flag is unknown, or its value wrong.
         SystemExit: after `--help`, with status 0.
     """
-    words = list(argv)
-    split = words.index("--") if "--" in words else len(words)
-    own, training = words[:split], words[split + 1 :]
+    own, train = training.split(argv)
     options = flags.parse(
-        Options,
-        own,
-        USAGE,
-        "--help lists all; flags of the training come after --",
+        Options, own, USAGE, "--help lists all; flags of the training come after --"
     )
     if not (options.delete or options.logs):
-        elastic = ["--elastic"] * options.elastic
-        # Environment variables in paths are those of the pod.
-        checked = [word.replace("$", "") for word in training]
-        config = flags.parse(
-            Config, ["distmnist.train", *elastic, *checked], "Flags of the training."
-        )
-        cli.check_names(config)
+        config = training.check(["--elastic"] * options.elastic + train)
         if config.grace_seconds > _MAX_GRACE:
             raise InputError(
                 f"flag --grace_seconds={config.grace_seconds}: must be at most "
                 f"{_MAX_GRACE}, as pods are killed 30 seconds after they are stopped"
             )
-    return dataclasses.replace(options, training=tuple(training))
+    return dataclasses.replace(options, training=tuple(train))

@@ -1,0 +1,1 @@
+"""Submits a training job to Kubernetes, and follows it until it ends."""
