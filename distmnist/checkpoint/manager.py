@@ -183,30 +183,31 @@ class CheckpointManager:
             if best := format.latest(directory.best):
                 self._best = format.read_metadata(best)["validation"]["num_correct"]
         if committed:
-            self._roll_back_logs(committed.step)
+            self._roll_back_logs(committed)
             return committed
         path = format.latest(directory)
         if path is None:
-            self._roll_back_logs(-1)
+            self._roll_back_logs(Progress(-1, -1))
             return None
         metadata = format.read_metadata(path)
         _check_configuration(path, self._metadata, metadata)
         format.read(path, self._variables)
         self._saved = metadata["step"]
-        self._roll_back_logs(metadata["step"])
-        logging.info("Resuming from checkpoint %s", path)
         same_size = metadata["size"] == self._cluster.size
         ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
-        return Progress(metadata["step"], metadata["consumed"], ramp=ramp)
+        restored = Progress(metadata["step"], metadata["consumed"], ramp=ramp)
+        self._roll_back_logs(restored)
+        logging.info("Resuming from checkpoint %s", path)
+        return restored
 
-    def _roll_back_logs(self, step: int) -> None:
+    def _roll_back_logs(self, progress: Progress) -> None:
         try:
-            rollback.roll_back(self._directory, step)
+            rollback.roll_back(self._directory, progress)
         except (OSError, tf.errors.OpError) as error:
             raise InputError(
                 f"flag --log_dir={self._config.log_dir}: the logs cannot be truncated "
-                f"to step {step} ({error}); make them writable, or choose another "
-                "directory"
+                f"to step {progress.step} ({error}); make them writable, or "
+                "choose another directory"
             ) from None
 
 

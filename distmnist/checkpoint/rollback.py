@@ -13,26 +13,29 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
+from distmnist.metrics.scalars import OVER_EXAMPLES
 
 
-def roll_back(directory: RunDirectory, step: int) -> None:
+def roll_back(directory: RunDirectory, progress: Progress) -> None:
     """Drops what was logged after a step.
 
     Each file is replaced as a whole; a partial last record is dropped.
 
     Args:
         directory: directory of the run.
-        step: last step that is kept; -1: nothing is kept.
+        progress: at the last step that is kept; of step -1: nothing is kept.
 
     Raises:
         OSError: a file cannot be written.
     """
     if directory.metrics.exists():
-        directory.rewritten.write_text("".join(_lines(directory.metrics, step)))
+        lines = _lines(directory.metrics, progress.step)
+        directory.rewritten.write_text("".join(lines))
         os.replace(directory.rewritten, directory.metrics)
     for path in directory.event_files():
-        kept = [event for event in _events(path) if _step(event) <= step]
+        kept = [event for event in _events(path) if _is_kept(event, progress)]
         if not kept:
             path.unlink()
             continue
@@ -62,5 +65,7 @@ def _events(path: Path) -> Iterator[bytes]:
         return
 
 
-def _step(event: bytes) -> int:
-    return int(tf.compat.v1.Event.FromString(event).step)
+def _is_kept(record: bytes, progress: Progress) -> bool:
+    event = tf.compat.v1.Event.FromString(record)
+    over_examples = any(value.tag in OVER_EXAMPLES for value in event.summary.value)
+    return bool(event.step <= (progress.consumed if over_examples else progress.step))

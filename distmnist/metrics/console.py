@@ -50,7 +50,7 @@ class ConsoleWriter(MetricWriter):
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
         write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Prints the accuracy of each split."""
         print_results(evaluation.results)
 

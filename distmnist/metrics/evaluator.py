@@ -62,7 +62,7 @@ class Evaluator:
         """Evaluates the network, and writes the results."""
         self.results = self.evaluate()
         self._writer.evaluation(
-            progress.step,
+            progress,
             Evaluation(self.results, self._splits["test"], self._network, self._spec),
         )
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from distmnist.core.progress import Progress
 from distmnist.distributed import devices
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
@@ -35,12 +36,13 @@ class JsonLinesWriter(MetricWriter):
         del values["sec_per_step"]
         self._write(kind="train", **values)
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes a line per split."""
         for split, result in evaluation.results.items():
             self._write(
                 kind="eval",
-                step=step,
+                step=progress.step,
+                consumed=progress.consumed,
                 split=split,
                 num_examples=result.num_examples,
                 num_correct=result.num_correct,

@@ -51,6 +51,7 @@ class StepTimer:
         self._writer.train(
             TrainMetrics(
                 step=progress.step,
+                consumed=progress.consumed,
                 loss=progress.loss,
                 learning_rate=float(rate),
                 gradient_norm=progress.gradient_norm,

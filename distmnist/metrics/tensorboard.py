@@ -9,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,12 +16,13 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.histogram import summary_v2 as histogram
 from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
-from tensorboard.plugins.scalar import summary_v2 as scalar
 
 from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
+from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.metrics.evaluator import most_wrong
+from distmnist.metrics.scalars import ScalarWriter, write_summaries
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 # Charts of several curves, on the page "Custom scalars": regular expressions of the
@@ -56,8 +55,9 @@ class TensorBoardWriter(MetricWriter):
             size: number of ranks.
         """
         self._directory = directory
-        self._writer = tf.summary.create_file_writer(str(directory.path))
-        self._splits: dict[str, Any] = {}  # writers of evaluations
+        self._scalars = ScalarWriter(directory.path)
+        self._writer = self._scalars.file
+        self._splits: dict[str, ScalarWriter] = {}  # of evaluations
         self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
         values = {**dataclasses.asdict(config), "size": size}
@@ -78,7 +78,7 @@ class TensorBoardWriter(MetricWriter):
                 ],
             )
             hparams.hparams(hyperparameters)
-            _write(custom_scalar.pb(_layout()))
+            write_summaries(custom_scalar.pb(_layout()))
 
     def graph(self, graph: tf.Graph) -> None:
         """Writes the graph."""
@@ -90,33 +90,30 @@ class TensorBoardWriter(MetricWriter):
         names = ("loss", "learning_rate", "gradient_norm", "examples_per_sec")
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
-        with self._writer.as_default(step=metrics.step):
-            _write_scalars(values)
+        self._scalars.write(values, metrics.step, metrics.consumed)
         self._writer.flush()  # the process may be killed before the next checkpoint
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes scalars, and from time to time images and histograms."""
         for split, result in evaluation.results.items():
             if split not in self._splits:
-                path = str(self._directory.evaluation(split))
-                self._splits[split] = tf.summary.create_file_writer(path)
-            with self._splits[split].as_default(step=step):
-                _write_scalars({"precision": result.accuracy})
-            self._splits[split].flush()
+                self._splits[split] = ScalarWriter(self._directory.evaluation(split))
+            writer = self._splits[split]
+            accuracy = {"precision": result.accuracy}
+            writer.write(accuracy, progress.step, progress.consumed)
+            writer.file.flush()
         test = evaluation.results["test"]
-        with self._writer.as_default(step=step):
-            _write_scalars(
-                {
-                    f"{tag}/{name}": value
-                    for tag, values in (
-                        ("precision_of_class", test.precision.tolist()),
-                        ("recall_of_class", test.recall.tolist()),
-                    )
-                    for name, value in zip(evaluation.spec.class_names, values)
-                    if not math.isnan(value)
-                }
+        of_classes = {
+            f"{tag}/{name}": value
+            for tag, values in (
+                ("precision_of_class", test.precision.tolist()),
+                ("recall_of_class", test.recall.tolist()),
             )
-        self._pending = (step, evaluation)
+            for name, value in zip(evaluation.spec.class_names, values)
+            if not math.isnan(value)
+        }
+        self._scalars.write(of_classes, progress.step, progress.consumed)
+        self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
         self._writer.flush()
@@ -139,29 +136,14 @@ class TensorBoardWriter(MetricWriter):
             for name, image in images.items():
                 tf.summary.image(f"test/{name}", image[np.newaxis])
             for name, variable in evaluation.network.named_variables.items():
-                _write(histogram.histogram_pb(name, variable.numpy().ravel()))
+                write_summaries(histogram.histogram_pb(name, variable.numpy().ravel()))
         self._pending, self._drawn = None, time.monotonic()
 
     def close(self) -> None:
         """Writes pending images, and closes the files."""
         self._draw()
-        for writer in (self._writer, *self._splits.values()):
-            writer.close()
-
-
-def _write_scalars(values: Mapping[str, float]) -> None:
-    """Writes scalars by their tags."""
-    _write(*(scalar.scalar_pb(tag, value) for tag, value in values.items()))
-
-
-def _write(*summaries: Any) -> None:
-    """Writes summaries that TensorBoard's own code has created.
-
-    In one call of TensorFlow, where `tf.summary` takes several for each: concatenated
-    protocol buffers are one with the values of all.
-    """
-    joined = b"".join(summary.SerializeToString() for summary in summaries)
-    tf.summary.experimental.write_raw_pb(joined)
+        for writer in (self._scalars, *self._splits.values()):
+            writer.file.close()
 
 
 def _layout() -> layout_pb2.Layout:

@@ -101,6 +101,7 @@ class TrainMetrics(NamedTuple):
 
     Attributes:
         step: completed steps.
+        consumed: training examples consumed by all ranks together.
         loss: mean loss of the last global batch.
         learning_rate: learning rate of the last step.
         gradient_norm: global L2 norm of the last step's averaged gradient.
@@ -111,6 +112,7 @@ class TrainMetrics(NamedTuple):
     """
 
     step: int
+    consumed: int
     loss: float
     learning_rate: float
     gradient_norm: float
@@ -129,11 +131,11 @@ class MetricWriter:
     def train(self, metrics: TrainMetrics) -> None:
         """Writes training metrics."""
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes the result of an evaluation of all splits.
 
         Args:
-            step: completed steps.
+            progress: training progress.
             evaluation: the result.
         """
 

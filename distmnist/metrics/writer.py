@@ -10,6 +10,7 @@ import tensorflow as tf
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError
 from distmnist.core.flags import to_flags
+from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.console import ConsoleWriter
@@ -71,9 +72,9 @@ class _AllWriters(MetricWriter):
         """Calls all writers."""
         self._call(lambda writer: writer.train(metrics))
 
-    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+    def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Calls all writers."""
-        self._call(lambda writer: writer.evaluation(step, evaluation))
+        self._call(lambda writer: writer.evaluation(progress, evaluation))
 
     def close(self) -> None:
         """Closes all writers."""

@@ -50,7 +50,7 @@ def write_metrics(directory: Path, rank: int) -> None:
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         timer.measure(progress)
     timer.write(progress)
-    writer.evaluation(100, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
+    writer.evaluation(progress, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
     writer.close()
 
 
@@ -81,6 +81,7 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert train == {
         "kind": "train",
         "step": 100,
+        "consumed": 20000,
         "loss": 0.567,
         "gradient_norm": 0.5,
         "examples_per_sec": 10000.0,
@@ -92,6 +93,7 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert evaluations[2] == {
         "kind": "eval",
         "step": 100,
+        "consumed": 20000,
         "split": "test",
         "num_examples": 10000,
         "num_correct": 9480,
