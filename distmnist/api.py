@@ -7,6 +7,8 @@ replaces anything of its name in the package as soon as it is imported.
 from __future__ import annotations
 
 import contextlib
+import html
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from distmnist import cli
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Fitted(NamedTuple):
-    """The result of a training.
+    """The result of a training; a notebook shows it as a table.
 
     Attributes:
         precision: accuracy by name of the split, in [0, 1].
@@ -30,6 +32,7 @@ class Fitted(NamedTuple):
         step: completed steps.
         model: classifies examples, uint8 [n, ...], in the data set's shape or flat.
         dataset: the data set.
+        log_dir: run directory.
     """
 
     precision: dict[str, float]
@@ -37,6 +40,44 @@ class Fitted(NamedTuple):
     step: int
     model: Classifier
     dataset: Dataset
+    log_dir: str
+
+    @property
+    def trained(self) -> bool:
+        """Whether this training took a step; False: there was nothing left to train."""
+        return not math.isnan(self.loss)
+
+    def __repr__(self) -> str:
+        """Returns a table, as text."""
+        rows = self._rows()
+        width = max(map(len, rows))
+        return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
+
+    def _repr_html_(self) -> str:
+        """Returns a table for notebooks, which style it."""
+        rows = "".join(
+            f'<tr><th style="text-align: left">{html.escape(name)}</th>'
+            f'<td style="text-align: left">{html.escape(value)}</td></tr>'
+            for name, value in self._rows().items()
+        )
+        return f"<table>{rows}</table>"
+
+    def _rows(self) -> dict[str, str]:
+        loss = (
+            f"{self.loss:.4f}, last batch"
+            if self.trained
+            else "none: nothing was left to train; for another run, give another "
+            "log_dir, or restart=True"
+        )
+        return {
+            **{
+                f"{split} accuracy": f"{accuracy:.4f}"
+                for split, accuracy in self.precision.items()
+            },
+            "loss": loss,
+            "step": str(self.step),
+            "log_dir": self.log_dir,
+        }
 
 
 def fit(config: Config) -> Fitted:
@@ -74,4 +115,5 @@ def fit(config: Config) -> Fitted:
         trainer.progress.step,
         Classifier(trainer.network, dataset.spec),
         dataset,
+        config.log_dir,
     )

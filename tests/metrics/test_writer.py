@@ -16,6 +16,7 @@ from distmnist.core.progress import Progress
 from distmnist.data.dataset import Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.step_timer import StepTimer
 from distmnist.metrics.types import Evaluation, Run, SplitResult
 from distmnist.metrics.writer import create_writer
@@ -134,6 +135,27 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
         (precision,) = events.Tensors("precision")
         value = float(tf.make_ndarray(precision.tensor_proto))
         assert value == pytest.approx(result.accuracy)
+
+
+def test_only_the_first_point_of_a_scalar_is_described(tmp_path: Path) -> None:
+    writer = ScalarWriter(tmp_path)
+    for step in (1, 2):
+        writer.write({"loss": 0.5, "step_ms/p50": 1.0}, step, 100 * step)
+    writer.file.close()
+    (path,) = map(str, tmp_path.iterdir())
+    described = [
+        (value.tag, event.step, bool(value.metadata.summary_description))
+        for event in tf.compat.v1.train.summary_iterator(path)
+        for value in event.summary.value
+    ]
+    assert described == [
+        ("loss", 1, True),
+        ("step_ms/p50", 1, True),
+        ("loss_vs_examples", 100, True),
+        ("loss", 2, False),
+        ("step_ms/p50", 2, False),
+        ("loss_vs_examples", 200, False),
+    ]
 
 
 def test_other_ranks_write_nothing(
