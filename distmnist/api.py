@@ -23,50 +23,61 @@ if TYPE_CHECKING:
 
 
 class Fitted(NamedTuple):
-    """The result of a training.
+    """The result of a training; a notebook shows it as a table.
 
     Attributes:
         precision: accuracy by name of the split, in [0, 1].
-        loss: mean loss of the last global batch; nan if nothing was left to train.
+        loss: mean loss of the last global batch; nan if there was nothing left to
+            train.
         step: completed steps.
-        log_dir: run directory.
         model: classifies examples, uint8 [n, ...], in the data set's shape or flat.
         dataset: the data set.
+        log_dir: run directory.
     """
 
     precision: dict[str, float]
     loss: float
     step: int
-    log_dir: str
     model: Classifier
     dataset: Dataset
+    log_dir: str
 
     @property
     def trained(self) -> bool:
-        """Whether any step was taken; False if the run was already complete."""
+        """Whether this training took a step; False: there was nothing left to train."""
         return not math.isnan(self.loss)
 
     def __repr__(self) -> str:
-        """Returns a summary of a few lines."""
-        rows = (f"  {name}: {value}" for name, value in self._summary().items())
-        return "\n".join(("Fitted", *rows))
+        """Returns a table, as text."""
+        rows = self._rows()
+        width = max(map(len, rows))
+        return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
 
     def _repr_html_(self) -> str:
-        """Returns the summary as a table, for notebooks."""
-        rows = (
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in self._summary().items()
+        """Returns a table for notebooks, which style it."""
+        rows = "".join(
+            f'<tr><th style="text-align: left">{html.escape(name)}</th>'
+            f'<td style="text-align: left">{html.escape(value)}</td></tr>'
+            for name, value in self._rows().items()
         )
-        return f"<table>{''.join(rows)}</table>"
+        return f"<table>{rows}</table>"
 
-    def _summary(self) -> dict[str, str]:
-        """Returns the rows of the summary."""
-        rows = {f"accuracy, {k}": f"{v:.4f}" for k, v in self.precision.items()}
-        loss = f"{self.loss:.4g}" if self.trained else "none: nothing was left to train"
-        rows.update(loss=loss, steps=str(self.step), run=self.log_dir)
-        if not self.trained:
-            rows["for another run"] = "Config(log_dir=...), or Config(restart=True)"
-        return rows
+    def _rows(self) -> dict[str, str]:
+        loss = (
+            f"{self.loss:.4f}, last batch"
+            if self.trained
+            else "none: nothing was left to train; for another run, give another "
+            "log_dir, or restart=True"
+        )
+        return {
+            **{
+                f"{split} accuracy": f"{accuracy:.4f}"
+                for split, accuracy in self.precision.items()
+            },
+            "loss": loss,
+            "step": str(self.step),
+            "log_dir": self.log_dir,
+        }
 
 
 def fit(config: Config) -> Fitted:
@@ -102,7 +113,7 @@ def fit(config: Config) -> Fitted:
         {split: result.accuracy for split, result in results.items()},
         trainer.progress.loss,
         trainer.progress.step,
-        config.log_dir,
         Classifier(trainer.network, dataset.spec),
         dataset,
+        config.log_dir,
     )

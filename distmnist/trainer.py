@@ -22,7 +22,7 @@ from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import CommitHook, Commits
 from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import Watchdog
-from distmnist.metrics import console
+from distmnist.metrics import console, progress_bar
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
 from distmnist.metrics.step_timer import StepTimer
@@ -175,7 +175,7 @@ class Trainer:
         """
         config, cluster = self._config, self._cluster
         timer = StepTimer(run, writer)
-        bar = console.progress_bar(run)
+        bar = progress_bar.create(run)
 
         def save_best(progress: Progress) -> None:
             manager.save_best(progress, evaluator.results["validation"])

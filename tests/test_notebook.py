@@ -8,10 +8,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import distmnist
-from tests.launching import ROOT, environment, run
+from tests import notebook
+from tests.launching import run
+
+NOTHING_LEFT = "none: nothing was left to train; for another run, give another log_dir"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -33,29 +35,28 @@ def test_public_names_are_available() -> None:
         _ = distmnist.Networks
 
 
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
-    notebook = nbformat.read(ROOT / "examples/digits.ipynb", as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=100, resources=resources).execute()
-    shown = [
-        output
-        for cell in notebook.cells
+def kinds(cell: nbformat.NotebookNode) -> list[tuple[str, list[str]]]:
+    """Returns the kind of each output of a cell, with the formats that it has."""
+    return [
+        (output.output_type, sorted(output.get("data", ())))
         for output in cell.get("outputs", ())
-        if output.output_type == "execute_result"
     ]
-    summary = dict(re.findall(r"  (.+): (.+)", shown[0].data["text/plain"]))
-    assert float(summary["accuracy, test"]) > 0.9
-    assert summary["run"] == "logs/notebook"
-    assert "<th>accuracy, test</th>" in shown[0].data["text/html"]
-    bars = [
-        output.data["application/vnd.jupyter.widget-view+json"]
-        for output in notebook.cells[1].outputs
-        if output.output_type == "display_data"
-    ]
-    assert len(bars) == 1  # a progress bar
-    assert "image/png" in shown[-1].data
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    stored, executed = notebook.read(), notebook.read()
+    notebook.execute(executed, tmp_path)
+    # `python -m tests.notebook` renews the stored outputs.
+    assert list(map(kinds, executed.cells)) == list(map(kinds, stored.cells))
+    for cells in (stored.cells, executed.cells):
+        bar, _, result = cells[1].outputs
+        assert bar.data["text/plain"].startswith("100% |####")
+        accuracy = re.search(r"test accuracy +(\S+)", result.data["text/plain"])
+        assert accuracy
+        assert float(accuracy[1]) > 0.9
+        assert "<td" in result.data["text/html"]
+        assert "image/png" in cells[5].outputs[-1].data
+        assert NOTHING_LEFT in cells[-1].outputs[-1].data["text/plain"]
     assert (tmp_path / "logs/notebook/metrics.jsonl").exists()
 
 
@@ -72,10 +73,18 @@ def test_fits_twice_in_a_process(tmp_path: Path) -> None:
         correct = answers["class"].numpy() == fitted.dataset.test.targets
         assert correct.mean() == fitted.precision["test"]
         assert fitted.trained
-        assert "nothing was left" not in repr(fitted)
-    again = distmnist.fit(config)
+        assert f"loss                 {fitted.loss:.4f}, last batch" in repr(fitted)
+
+
+def test_the_result_says_that_nothing_was_left_to_train(tmp_path: Path) -> None:
+    config = distmnist.Config(
+        dataset="digits", max_steps=2, log_dir=str(tmp_path / "<logs>")
+    )
+    first, again = distmnist.fit(config), distmnist.fit(config)
     assert (again.trained, again.step) == (False, 2)
-    assert again.precision == fitted.precision
-    for shown in (repr(again), again._repr_html_()):
-        assert "nothing was left to train" in shown
-        assert "restart=True" in shown
+    assert again.precision == first.precision
+    for text in (repr(again), again._repr_html_()):
+        assert NOTHING_LEFT in text
+        assert "nan" not in text
+    assert f"log_dir              {tmp_path}/<logs>" in repr(again)
+    assert "/&lt;logs&gt;</td>" in again._repr_html_()

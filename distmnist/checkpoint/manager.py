@@ -187,7 +187,7 @@ class CheckpointManager:
             return committed
         path = format.latest(directory)
         if path is None:
-            self._roll_back_logs(None)
+            self._roll_back_logs(Progress(-1, -1))
             return None
         metadata = format.read_metadata(path)
         _check_configuration(path, self._metadata, metadata)
@@ -195,19 +195,19 @@ class CheckpointManager:
         self._saved = metadata["step"]
         same_size = metadata["size"] == self._cluster.size
         ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
-        progress = Progress(metadata["step"], metadata["consumed"], ramp=ramp)
-        self._roll_back_logs(progress)
+        restored = Progress(metadata["step"], metadata["consumed"], ramp=ramp)
+        self._roll_back_logs(restored)
         logging.info("Resuming from checkpoint %s", path)
-        return progress
+        return restored
 
-    def _roll_back_logs(self, progress: Progress | None) -> None:
+    def _roll_back_logs(self, progress: Progress) -> None:
         try:
             rollback.roll_back(self._directory, progress)
         except (OSError, tf.errors.OpError) as error:
             raise InputError(
                 f"flag --log_dir={self._config.log_dir}: the logs cannot be truncated "
-                f"to the checkpoint's step ({error}); make them writable, or choose "
-                "another directory"
+                f"to step {progress.step} ({error}); make them writable, or "
+                "choose another directory"
             ) from None
 
 

@@ -10,43 +10,38 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from distmnist.core.progress import Progress
-from distmnist.core.run_directory import BY_EXAMPLES, RunDirectory
+from distmnist.core.run_directory import RunDirectory
+from distmnist.metrics.scalars import OVER_EXAMPLES
 
 
-def roll_back(directory: RunDirectory, progress: Progress | None) -> None:
+def roll_back(directory: RunDirectory, progress: Progress) -> None:
     """Drops what was logged after a step.
 
     Each file is replaced as a whole; a partial last record is dropped.
 
     Args:
         directory: directory of the run.
-        progress: training progress at the last step that is kept; None: nothing is
-            kept.
+        progress: at the last step that is kept; of step -1: nothing is kept.
 
     Raises:
         OSError: a file cannot be written.
     """
-    step, consumed = (progress.step, progress.consumed) if progress else (-1, -1)
     if directory.metrics.exists():
-        directory.rewritten.write_text("".join(_lines(directory.metrics, step)))
+        lines = _lines(directory.metrics, progress.step)
+        directory.rewritten.write_text("".join(lines))
         os.replace(directory.rewritten, directory.metrics)
     for path in directory.event_files():
-        kept = [
-            record
-            for record in _records(path)
-            if _is_kept(tf.compat.v1.Event.FromString(record), step, consumed)
-        ]
+        kept = [event for event in _events(path) if _is_kept(event, progress)]
         if not kept:
             path.unlink()
             continue
         with tf.io.TFRecordWriter(str(directory.rewritten)) as records:
-            for record in kept:
-                records.write(record)
+            for event in kept:
+                records.write(event)
         os.replace(directory.rewritten, path)
 
 
@@ -61,7 +56,7 @@ def _lines(metrics: Path, step: int) -> Iterator[str]:
                 return
 
 
-def _records(path: Path) -> Iterator[bytes]:
+def _events(path: Path) -> Iterator[bytes]:
     """Yields the records of an event file, up to the first that is damaged."""
     try:
         for record in tf.data.TFRecordDataset(str(path)):
@@ -70,8 +65,7 @@ def _records(path: Path) -> Iterator[bytes]:
         return
 
 
-def _is_kept(event: Any, step: int, consumed: int) -> bool:
-    """Returns whether an event is not after a step, or after the examples consumed."""
-    tags = [value.tag for value in event.summary.value]
-    by_examples = any(tag.startswith(BY_EXAMPLES) for tag in tags)
-    return bool(event.step <= (consumed if by_examples else step))
+def _is_kept(record: bytes, progress: Progress) -> bool:
+    event = tf.compat.v1.Event.FromString(record)
+    over_examples = any(value.tag in OVER_EXAMPLES for value in event.summary.value)
+    return bool(event.step <= (progress.consumed if over_examples else progress.step))

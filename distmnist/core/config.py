@@ -178,7 +178,7 @@ class Config:
     )
     progress: bool | None = option(
         None,
-        "Show a progress bar on standard error; by default, if it is a terminal.",
+        "Show a progress bar; by default, on a terminal or in a notebook.",
         OUTPUT,
     )
 

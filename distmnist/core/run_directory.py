@@ -26,9 +26,6 @@ _CHECKPOINT_FILE = re.compile(
 _TEMPORARY_FILE = re.compile(rf"\.{re.escape(_CHECKPOINT)}\d+\.")
 _EVENTS = "events.out.tfevents."  # TensorBoard's choice
 
-# Prefix of the tags in event files whose step is the number of examples consumed.
-BY_EXAMPLES = "by_examples/"
-
 
 class RunDirectory:
     """The directory of a run, on disk or not.

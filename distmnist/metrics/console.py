@@ -1,4 +1,4 @@
-"""The console: the tutorial's lines, the progress bar, and the log of start and end.
+"""The console: the tutorial's lines, and the log of start and end.
 
 The tutorial's lines go to standard output, everything else to standard error.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import shlex
 import socket
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from absl import logging
-from tqdm import tqdm
 
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress
@@ -76,85 +73,6 @@ def write(text: str) -> None:
     """Writes to standard output in one piece, however many ranks share it."""
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def progress_bar(run: Run) -> ProgressBar | None:
-    """Returns the progress bar of a run.
-
-    Args:
-        run: the run.
-
-    Returns:
-        None unless this is rank 0, and standard error is a terminal or a notebook, or
-        the configuration asks for a progress bar.
-    """
-    wanted = run.config.progress
-    if wanted is None:
-        wanted = sys.stderr.isatty() or _in_notebook()
-    return ProgressBar(run) if run.cluster.rank == 0 and wanted else None
-
-
-def _in_notebook() -> bool:
-    """Returns whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return "IPKernelApp" in getattr(shell, "config", ())
-
-
-def _tqdm() -> Any:
-    """Returns the class of the bar: a widget in a notebook that has ipywidgets."""
-    if not _in_notebook():
-        return tqdm
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # without ipywidgets, it is a bar of text
-        from tqdm import autonotebook
-
-    return autonotebook.tqdm
-
-
-class ProgressBar:
-    """A progress bar below the lines, hidden while they are written.
-
-    Its methods are hooks. It makes the loop stop nowhere: ranks stop twice a second to
-    vote on preemption.
-    """
-
-    def __init__(self, run: Run):
-        """Shows an empty bar.
-
-        Args:
-            run: the run.
-        """
-        self._run = run
-        self._before = run.start
-        self._bar = _tqdm()(
-            initial=run.start.step,
-            total=run.last_step,
-            bar_format="{percentage:3.0f}% |{bar}| step {n_fmt}/{total_fmt}{postfix}, "
-            "{remaining} left",
-            dynamic_ncols=True,
-            mininterval=0,
-            miniters=1,  # otherwise tqdm skips some of the few updates
-            leave=False,
-        )
-
-    def hide(self, progress: Progress) -> None:
-        """Clears the bar, for other lines."""
-        self._bar.clear()
-
-    def draw(self, progress: Progress) -> None:
-        """Draws the bar."""
-        before, self._before = self._before, progress
-        seconds = progress.seconds - before.seconds
-        speed = (progress.consumed - before.consumed) / seconds
-        self._bar.set_postfix_str(
-            f"epoch {progress.consumed / self._run.num_examples:.2f}, "
-            f"loss {progress.loss:.2f}, {speed:,.0f} examples/s",
-            refresh=False,
-        )
-        self._bar.update(progress.step - before.step)
-        if progress.step == self._run.last_step:
-            self._bar.close()
 
 
 def log_start(run: Run) -> None:

@@ -1,9 +1,7 @@
 """TensorBoard: event files with scalars, images, histograms, the graph and the flags.
 
 The precision of each split is one scalar of its own TensorBoard run, `eval/<split>`,
-because TensorBoard colors the curves of a chart by run. Scalars under `by_examples/`
-have the examples consumed as their step, so that runs of any number of workers line up,
-as Megatron-LM's "vs samples" do: TensorBoard has no such choice of the x axis.
+because TensorBoard colors the curves of a chart by run.
 """
 
 from __future__ import annotations
@@ -11,8 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,13 +16,13 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.histogram import summary_v2 as histogram
 from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
-from tensorboard.plugins.scalar import summary_v2 as scalar
 
 from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
-from distmnist.core.run_directory import BY_EXAMPLES, RunDirectory
+from distmnist.core.run_directory import RunDirectory
 from distmnist.metrics.evaluator import most_wrong
+from distmnist.metrics.scalars import ScalarWriter, write_summaries
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 # Charts of several curves, on the page "Custom scalars": regular expressions of the
@@ -38,22 +34,6 @@ _CHARTS = {
         "Recall": "recall_of_class/.+",
     },
 }
-
-# What each scalar is, by its tag up to the first slash.
-_DESCRIPTIONS = {
-    "loss": "Mean cross-entropy of the last global batch, before its step, in nats.",
-    "learning_rate": "Learning rate of the last step, scaled to the number of workers.",
-    "gradient_norm": "Global L2 norm of the last step's gradient, averaged over ranks.",
-    "examples_per_sec": "Training examples per second, of all workers together.",
-    "step_ms": "Percentile of the duration of a step, in milliseconds.",
-    "precision": "Accuracy: fraction of the split's examples classified right.",
-    "precision_of_class": "Fraction of right ones among the predictions of this class.",
-    "recall_of_class": "Fraction of this class's examples that are classified right.",
-}
-
-# Scalars that are written by examples too.
-_BY_EXAMPLES = ("loss", "learning_rate", "gradient_norm")
-_AXIS = "The x axis shows the training examples consumed, not steps."
 
 # Images and histograms take as long as an evaluation: they are written at most this
 # often, and at the end.
@@ -75,9 +55,9 @@ class TensorBoardWriter(MetricWriter):
             size: number of ranks.
         """
         self._directory = directory
-        self._writer = tf.summary.create_file_writer(str(directory.path))
-        self._splits: dict[str, Any] = {}  # writers of evaluations
-        self._described: set[tuple[Any, str]] = set()  # writers and tags
+        self._scalars = ScalarWriter(directory.path)
+        self._writer = self._scalars.file
+        self._splits: dict[str, ScalarWriter] = {}  # of evaluations
         self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
         values = {**dataclasses.asdict(config), "size": size}
@@ -98,7 +78,7 @@ class TensorBoardWriter(MetricWriter):
                 ],
             )
             hparams.hparams(hyperparameters)
-            _write(custom_scalar.pb(_layout()))
+            write_summaries(custom_scalar.pb(_layout()))
 
     def graph(self, graph: tf.Graph) -> None:
         """Writes the graph."""
@@ -110,38 +90,29 @@ class TensorBoardWriter(MetricWriter):
         names = ("loss", "learning_rate", "gradient_norm", "examples_per_sec")
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
-        self._write_scalars(self._writer, metrics.step, values)
-        by_examples = {BY_EXAMPLES + name: values[name] for name in _BY_EXAMPLES}
-        self._write_scalars(self._writer, metrics.consumed, by_examples)
+        self._scalars.write(values, metrics.step, metrics.consumed)
         self._writer.flush()  # the process may be killed before the next checkpoint
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes scalars, and from time to time images and histograms."""
         for split, result in evaluation.results.items():
             if split not in self._splits:
-                path = str(self._directory.evaluation(split))
-                self._splits[split] = tf.summary.create_file_writer(path)
-            writer, accuracy = self._splits[split], {"precision": result.accuracy}
-            self._write_scalars(writer, progress.step, accuracy)
-            by_examples = {
-                BY_EXAMPLES + name: value for name, value in accuracy.items()
-            }
-            self._write_scalars(writer, progress.consumed, by_examples)
-            writer.flush()
+                self._splits[split] = ScalarWriter(self._directory.evaluation(split))
+            writer = self._splits[split]
+            accuracy = {"precision": result.accuracy}
+            writer.write(accuracy, progress.step, progress.consumed)
+            writer.file.flush()
         test = evaluation.results["test"]
-        self._write_scalars(
-            self._writer,
-            progress.step,
-            {
-                f"{tag}/{name}": value
-                for tag, values in (
-                    ("precision_of_class", test.precision.tolist()),
-                    ("recall_of_class", test.recall.tolist()),
-                )
-                for name, value in zip(evaluation.spec.class_names, values)
-                if not math.isnan(value)
-            },
-        )
+        of_classes = {
+            f"{tag}/{name}": value
+            for tag, values in (
+                ("precision_of_class", test.precision.tolist()),
+                ("recall_of_class", test.recall.tolist()),
+            )
+            for name, value in zip(evaluation.spec.class_names, values)
+            if not math.isnan(value)
+        }
+        self._scalars.write(of_classes, progress.step, progress.consumed)
         self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
@@ -165,45 +136,14 @@ class TensorBoardWriter(MetricWriter):
             for name, image in images.items():
                 tf.summary.image(f"test/{name}", image[np.newaxis])
             for name, variable in evaluation.network.named_variables.items():
-                _write(histogram.histogram_pb(name, variable.numpy().ravel()))
+                write_summaries(histogram.histogram_pb(name, variable.numpy().ravel()))
         self._pending, self._drawn = None, time.monotonic()
-
-    def _write_scalars(
-        self, writer: Any, step: int, values: Mapping[str, float]
-    ) -> None:
-        """Writes scalars by their tags, the first of each tag with its description."""
-        new = {tag for tag in values if (writer, tag) not in self._described}
-        self._described.update((writer, tag) for tag in new)
-        with writer.as_default(step=step):
-            _write(
-                *(
-                    scalar.scalar_pb(tag, value, _describe(tag) if tag in new else None)
-                    for tag, value in values.items()
-                )
-            )
 
     def close(self) -> None:
         """Writes pending images, and closes the files."""
         self._draw()
-        for writer in (self._writer, *self._splits.values()):
-            writer.close()
-
-
-def _describe(tag: str) -> str:
-    """Returns the description of a scalar."""
-    name = tag.removeprefix(BY_EXAMPLES)
-    description = _DESCRIPTIONS[name.split("/")[0]]
-    return description if name == tag else f"{description} {_AXIS}"
-
-
-def _write(*summaries: Any) -> None:
-    """Writes summaries that TensorBoard's own code has created.
-
-    In one call of TensorFlow, where `tf.summary` takes several for each: concatenated
-    protocol buffers are one with the values of all.
-    """
-    joined = b"".join(summary.SerializeToString() for summary in summaries)
-    tf.summary.experimental.write_raw_pb(joined)
+        for writer in (self._scalars, *self._splits.values()):
+            writer.file.close()
 
 
 def _layout() -> layout_pb2.Layout:

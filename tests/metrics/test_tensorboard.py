@@ -105,6 +105,20 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
     for found, predicted in zip(recall, precision):
         # A class that was never predicted has no precision, and a recall of 0.
         assert 0 <= predicted[60] <= 1 if 60 in predicted else found[60] == 0
+    # With examples as the step, runs of other numbers of ranks line up: 2 x 100 a step.
+    for run, tag in (("digits", "loss"), ("digits/eval/test", "precision")):
+        assert scalars(server, run, f"{tag}_vs_examples") == {
+            200 * step: value for step, value in scalars(server, run, tag).items()
+        }
+    served = get(server, "plugin/scalars/tags")
+    assert len(served["digits"]) == 28
+    for tags in served.values():
+        for tag, metadata in tags.items():
+            assert metadata["description"], tag
+    assert "in nats" in served["digits"]["loss"]["description"]
+    examples = "number of training examples consumed"
+    assert examples in served["digits"]["loss_vs_examples"]["description"]
+
     layout = get(server, "plugin/custom_scalars/layout")
     assert [chart["title"] for row in layout["category"] for chart in row["chart"]] == [
         "Milliseconds per step, percentiles",

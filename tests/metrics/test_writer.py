@@ -16,6 +16,7 @@ from distmnist.core.progress import Progress
 from distmnist.data.dataset import Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.step_timer import StepTimer
 from distmnist.metrics.types import Evaluation, Run, SplitResult
 from distmnist.metrics.writer import create_writer
@@ -50,9 +51,7 @@ def write_metrics(directory: Path, rank: int) -> None:
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         timer.measure(progress)
     timer.write(progress)
-    writer.evaluation(
-        Progress(100, 20000), Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC)
-    )
+    writer.evaluation(progress, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
     writer.close()
 
 
@@ -124,14 +123,6 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     (loss,) = events.Tensors("loss")
     assert loss.step == 100
     assert float(tf.make_ndarray(loss.tensor_proto)) == pytest.approx(0.567)
-    # Runs of any number of workers line up by the examples consumed.
-    (loss,) = events.Tensors("by_examples/loss")
-    assert loss.step == 20000
-    assert float(tf.make_ndarray(loss.tensor_proto)) == pytest.approx(0.567)
-    for tag in set(tags["tensors"]) - {"flags"}:
-        metadata = events.SummaryMetadata(tag)
-        if metadata.plugin_data.plugin_name == "scalars":
-            assert metadata.summary_description, tag
     assert tags["graph"]
     (flags,) = events.Tensors("flags")
     assert "| batch_size | 100 |" in flags.tensor_proto.string_val[0].decode()
@@ -141,11 +132,30 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
     for split, result in RESULTS.items():
         events = EventAccumulator(str(tmp_path / "eval" / split))
         events.Reload()
-        for tag, step in (("precision", 100), ("by_examples/precision", 20000)):
-            (precision,) = events.Tensors(tag)
-            value = float(tf.make_ndarray(precision.tensor_proto))
-            assert (precision.step, value) == (step, pytest.approx(result.accuracy))
-            assert "Accuracy" in events.SummaryMetadata(tag).summary_description
+        (precision,) = events.Tensors("precision")
+        value = float(tf.make_ndarray(precision.tensor_proto))
+        assert value == pytest.approx(result.accuracy)
+
+
+def test_only_the_first_point_of_a_scalar_is_described(tmp_path: Path) -> None:
+    writer = ScalarWriter(tmp_path)
+    for step in (1, 2):
+        writer.write({"loss": 0.5, "step_ms/p50": 1.0}, step, 100 * step)
+    writer.file.close()
+    (path,) = map(str, tmp_path.iterdir())
+    described = [
+        (value.tag, event.step, bool(value.metadata.summary_description))
+        for event in tf.compat.v1.train.summary_iterator(path)
+        for value in event.summary.value
+    ]
+    assert described == [
+        ("loss", 1, True),
+        ("step_ms/p50", 1, True),
+        ("loss_vs_examples", 100, True),
+        ("loss", 2, False),
+        ("step_ms/p50", 2, False),
+        ("loss_vs_examples", 200, False),
+    ]
 
 
 def test_other_ranks_write_nothing(

@@ -1,0 +1,105 @@
+"""Scalars in TensorBoard: their descriptions, and the second x axis.
+
+TensorBoard's x axis is the step of a point. A step of N ranks consumes N batches, so
+the curves of different numbers of ranks do not line up over steps. `loss_vs_examples`
+and `precision_vs_examples` repeat a scalar with another step: the number of examples
+consumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorboard.plugins.scalar import summary_v2 as scalar
+
+# By tag, or by the part of the tag before the slash.
+_DESCRIPTIONS = {
+    "loss": "Mean loss of the last global batch, before its step: softmax cross-entropy"
+    ", in nats.",
+    "learning_rate": "Learning rate of the last step, after scaling by the number of "
+    "workers, warm-up and decay.",
+    "gradient_norm": "Global L2 norm of the last step's gradient, averaged over all "
+    "workers.",
+    "examples_per_sec": "Throughput of all workers together since the previous point, "
+    "in examples per second.",
+    "step_ms": "Duration of a step, in milliseconds: a percentile of the newest "
+    "measurements (p50 is the median).",
+    "precision": "Accuracy, from 0 to 1: the fraction of the split's examples whose "
+    "label has the highest logit.",
+    "precision_of_class": "Precision of a class on the test split, from 0 to 1: the "
+    "fraction of the predictions of this class that are correct.",
+    "recall_of_class": "Recall of a class on the test split, from 0 to 1: the fraction "
+    "of the examples of this class that are predicted as such.",
+}
+
+# The tag of a scalar that is repeated over examples consumed.
+_OVER_EXAMPLES = {name: f"{name}_vs_examples" for name in ("loss", "precision")}
+OVER_EXAMPLES = frozenset(_OVER_EXAMPLES.values())
+"""Tags of points whose step is the number of examples consumed."""
+
+_DESCRIPTIONS.update(
+    {
+        tag: f"{_DESCRIPTIONS[name]} The x axis is the number of training examples "
+        "consumed by all workers together: runs of different numbers of workers line "
+        "up."
+        for name, tag in _OVER_EXAMPLES.items()
+    }
+)
+
+
+class ScalarWriter:
+    """Writes scalars to an event file, each described by its first point.
+
+    Attributes:
+        file: TensorFlow's writer of the file.
+    """
+
+    def __init__(self, path: Path):
+        """Opens a new event file.
+
+        Args:
+            path: its directory, a run of TensorBoard.
+        """
+        self.file = tf.summary.create_file_writer(str(path))
+        self._described: set[str] = set()
+
+    def write(self, values: Mapping[str, float], step: int, consumed: int) -> None:
+        """Writes a point of each scalar, and those over examples.
+
+        Args:
+            values: scalars by tag.
+            step: completed steps.
+            consumed: examples consumed by all ranks together.
+        """
+        over_examples = {
+            tag: values[name] for name, tag in _OVER_EXAMPLES.items() if name in values
+        }
+        with self.file.as_default(step=step):
+            self._write(values)
+        if over_examples:
+            with self.file.as_default(step=consumed):
+                self._write(over_examples)
+
+    def _write(self, values: Mapping[str, float]) -> None:
+        write_summaries(*(self._point(tag, value) for tag, value in values.items()))
+
+    def _point(self, tag: str, value: float) -> Any:
+        if tag in self._described:
+            point = scalar.scalar_pb(tag, value)
+            point.value[0].ClearField("metadata")  # TensorBoard reads the first only
+            return point
+        self._described.add(tag)
+        return scalar.scalar_pb(tag, value, _DESCRIPTIONS[tag.partition("/")[0]])
+
+
+def write_summaries(*summaries: Any) -> None:
+    """Writes summaries that TensorBoard's own code has created, to the default writer.
+
+    In one call of TensorFlow, where `tf.summary` takes several for each: concatenated
+    protocol buffers are one with the values of all.
+    """
+    joined = b"".join(summary.SerializeToString() for summary in summaries)
+    tf.summary.experimental.write_raw_pb(joined)
