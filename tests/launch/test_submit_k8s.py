@@ -16,12 +16,19 @@ from typing import Any
 import pytest
 from kubernetes.config import kube_config
 
-from launch.submit.k8s import connection, follow, program, state
-from tests.launch.fake_api_server import FakeApiServer, Object, status
+from launch.submit.k8s import connection, follow, program
+from tests.launch.fake_api_server import FakeApiServer, status
+from tests.launch.k8s_objects import (
+    NAME,
+    ended,
+    pod,
+    running,
+    unschedulable,
+    waiting,
+)
 from tests.launching import ROOT, environment
 
 SUBMIT = str(ROOT / "launch/submit_k8s")
-NAME = "distmnist"
 FLAGS = ["--image=distmnist:cpu", "--workers=2"]
 TRAINING = ["--", "--max_steps=300"]
 
@@ -63,48 +70,6 @@ class Run:
             raise AssertionError(f"timed out:\n{self._process.communicate()}") from None
         assert self._process.returncode == status, stdout + stderr
         return stdout, stderr
-
-
-def pod(role: str, name: str, **status: Any) -> Object:
-    """Returns a pod of the job."""
-    labels = {
-        "app.kubernetes.io/name": NAME,
-        "app.kubernetes.io/instance": NAME,
-        "app.kubernetes.io/component": role,
-    }
-    limits = {"limits": {"memory": "2Gi"}}
-    return {
-        "metadata": {"name": name, "labels": labels},
-        "spec": {"containers": [{"name": role, "resources": limits}]},
-        "status": {"phase": "Pending", **status},
-    }
-
-
-def running(role: str, name: str) -> Object:
-    container = {"ready": True, "state": {"running": {}}}
-    return pod(role, name, phase="Running", containerStatuses=[container])
-
-
-def ended(role: str, name: str, code: int, reason: str = "Error") -> Object:
-    end = {"terminated": {"exitCode": code, "reason": reason}}
-    container = {"ready": False, "state": end}
-    phase = "Failed" if code else "Succeeded"
-    return pod(role, name, phase=phase, containerStatuses=[container])
-
-
-def waiting(role: str, name: str, reason: str, message: str) -> Object:
-    held = {"state": {"waiting": {"reason": reason, "message": message}}}
-    return pod(role, name, containerStatuses=[held])
-
-
-def unschedulable(name: str, message: str) -> Object:
-    condition = {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "Unschedulable",
-        "message": message,
-    }
-    return pod("worker", name, conditions=[condition])
 
 
 def start(server: FakeApiServer) -> None:
@@ -505,9 +470,3 @@ def test_a_wrong_flag_sends_no_request(
     assert in_process(*arguments) == 2
     assert line in capsys.readouterr().err
     assert server.requests == []
-
-
-def test_a_suspended_job_waits_in_its_queue() -> None:
-    condition = {"type": "Suspended", "status": "True"}
-    job = {"metadata": {"name": NAME}, "status": {"conditions": [condition]}}
-    assert state.waiting(job, {}, []) == "suspended in its queue"

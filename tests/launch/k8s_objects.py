@@ -1,0 +1,51 @@
+"""Pods of a job, as a cluster reports them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.launch.fake_api_server import Object
+
+NAME = "distmnist"
+
+
+def pod(role: str, name: str, **status: Any) -> Object:
+    """Returns a pod of the job."""
+    labels = {
+        "app.kubernetes.io/name": NAME,
+        "app.kubernetes.io/instance": NAME,
+        "app.kubernetes.io/component": role,
+    }
+    limits = {"limits": {"memory": "2Gi"}}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [{"name": role, "resources": limits}]},
+        "status": {"phase": "Pending", **status},
+    }
+
+
+def running(role: str, name: str) -> Object:
+    container = {"ready": True, "state": {"running": {}}}
+    return pod(role, name, phase="Running", containerStatuses=[container])
+
+
+def ended(role: str, name: str, code: int, reason: str = "Error") -> Object:
+    end = {"terminated": {"exitCode": code, "reason": reason}}
+    container = {"ready": False, "state": end}
+    phase = "Failed" if code else "Succeeded"
+    return pod(role, name, phase=phase, containerStatuses=[container])
+
+
+def waiting(role: str, name: str, reason: str, message: str) -> Object:
+    held = {"state": {"waiting": {"reason": reason, "message": message}}}
+    return pod(role, name, containerStatuses=[held])
+
+
+def unschedulable(name: str, message: str) -> Object:
+    condition = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+    }
+    return pod("worker", name, conditions=[condition])

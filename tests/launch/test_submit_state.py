@@ -1,0 +1,206 @@
+"""The state of a job, derived from the objects that a cluster reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from launch.submit.k8s import state
+from tests.launch.fake_api_server import Object
+from tests.launch.k8s_objects import NAME, ended, running, unschedulable, waiting
+
+LAUNCHER, WORKER = f"{NAME}-launcher-abcde", f"{NAME}-worker-0"
+
+
+def job(*conditions: tuple[str, str], **about: str) -> Object:
+    """Returns a job with conditions, each a type and a status."""
+    status = [{"type": type_, "status": status} for type_, status in conditions]
+    return {
+        "metadata": {"name": NAME},
+        "status": {"conditions": [{**condition, **about} for condition in status]},
+    }
+
+
+def by_name(*pods: Object) -> dict[str, Object]:
+    return {pod["metadata"]["name"]: pod for pod in pods}
+
+
+def event(about: str, reason: str, message: str, time: str = "") -> Object:
+    return {
+        "involvedObject": {"name": about},
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": time,
+    }
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ended"),
+    [
+        ([], None),
+        ([("Created", "True"), ("Running", "True")], None),
+        ([("Running", "False"), ("Succeeded", "True")], "Succeeded"),
+        ([("Complete", "True")], "Complete"),
+        ([("Failed", "True")], "Failed"),
+        ([("Failed", "False")], None),
+    ],
+)
+def test_a_job_ends_with_a_condition_that_is_true(
+    conditions: list[tuple[str, str]], ended: str | None
+) -> None:
+    condition = state.ended(job(*conditions))
+    assert (condition and condition["type"]) == ended
+
+
+def test_a_job_without_a_status_has_not_ended() -> None:
+    assert state.ended({"metadata": {"name": NAME}}) is None
+
+
+def test_launchers_have_the_log_oldest_first() -> None:
+    pods = by_name(
+        running("worker", WORKER),
+        running("launcher", "second"),
+        running("launcher", "first"),
+    )
+    for name, time in (("first", "01:00"), ("second", "02:00")):
+        pods[name]["metadata"]["creationTimestamp"] = f"2026-01-01T{time}:00Z"
+    names = [pod["metadata"]["name"] for pod in state.with_log(pods)]
+    assert names == ["first", "second"]
+
+
+def test_a_pod_starts_and_ends_with_its_container() -> None:
+    pending = unschedulable(WORKER, "0/1 nodes are available")
+    assert not state.has_started(pending)
+    assert not state.has_ended(pending)
+    assert state.container(pending) == {}
+    assert state.has_started(running("worker", WORKER))
+    assert not state.has_ended(running("worker", WORKER))
+    for code in (0, 1):
+        assert state.has_started(ended("launcher", LAUNCHER, code))
+        assert state.has_ended(ended("launcher", LAUNCHER, code))
+
+
+def test_counts_the_ready_workers() -> None:
+    pods = by_name(
+        running("launcher", LAUNCHER),
+        running("worker", WORKER),
+        waiting("worker", f"{NAME}-worker-1", "ContainerCreating", ""),
+    )
+    assert state.ready(pods) == 1
+
+
+SCARCE = "0/9 nodes are available: 3 Insufficient cpu, 6 Insufficient nvidia.com/gpu."
+TAINTS = "0/3 nodes are available:\n3 node(s) had untolerated taints."
+WAITING: dict[str, tuple[list[Object], str]] = {
+    "resources": (
+        [unschedulable(WORKER, SCARCE)],
+        f"{WORKER} Unschedulable: not enough cpu, nvidia.com/gpu",
+    ),
+    "taints": (
+        [unschedulable(WORKER, TAINTS)],
+        f"{WORKER} Unschedulable: {' '.join(TAINTS.split())}",
+    ),
+    "several pods": (
+        [unschedulable(WORKER, SCARCE), unschedulable("other", SCARCE)],
+        f"{WORKER} Unschedulable: not enough cpu, nvidia.com/gpu (and 1 more)",
+    ),
+    "an image": (
+        [waiting("worker", WORKER, "ErrImagePull", "not found")],
+        f"{WORKER} ErrImagePull: not found",
+    ),
+    "without a message": (
+        [waiting("worker", WORKER, "ContainerCreating", "")],
+        f"{WORKER} ContainerCreating",
+    ),
+    "initialization": (
+        [waiting("worker", WORKER, "PodInitializing", "")],
+        "starting",
+    ),
+    "nothing": ([running("worker", WORKER)], "starting"),
+    "no pods": ([], "no pods yet"),
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_says_what_a_job_waits_for(case: str) -> None:
+    pods, text = WAITING[case]
+    assert state.waiting(job(), by_name(*pods), []) == text
+
+
+def test_a_suspended_job_waits_in_its_queue() -> None:
+    suspended = job(("Suspended", "True"))
+    assert state.waiting(suspended, {}, []) == "suspended in its queue"
+    resumed = job(("Suspended", "False"))
+    assert state.waiting(resumed, {}, []) == "no pods yet"
+
+
+def test_a_job_without_pods_waits_for_what_its_newest_event_says() -> None:
+    events = [
+        event(NAME, "FailedCreate", "older", "2026-01-01T00:00:00Z"),
+        event(f"{NAME}-launcher", "FailedCreate", "new\nest", "2026-01-03T00:00:00Z"),
+        event(f"{NAME}2", "FailedCreate", "of another", "2026-01-04T00:00:00Z"),
+    ]
+    warnings = state.newest_first(events)
+    assert warnings == [events[2], events[1], events[0]]
+    assert state.waiting(job(), {}, warnings) == "FailedCreate: new est"
+
+
+@pytest.mark.parametrize(
+    ("reason", "unrecoverable"),
+    [
+        ("ImagePullBackOff", True),
+        ("InvalidImageName", True),
+        ("CreateContainerConfigError", True),
+        ("ContainerCreating", False),
+        ("CrashLoopBackOff", False),
+    ],
+)
+def test_knows_which_pods_cannot_start(reason: str, unrecoverable: bool) -> None:
+    pods = by_name(running("launcher", LAUNCHER), waiting("worker", WORKER, reason, ""))
+    assert state.unrecoverable(pods) == (f"{WORKER} {reason}" if unrecoverable else "")
+
+
+def failed(**status: Any) -> dict[str, Object]:
+    """Returns a failed launcher, and a worker whose status is changed."""
+    worker = running("worker", WORKER)
+    worker["status"].update(status)
+    return by_name(ended_launcher(1), worker)
+
+
+def ended_launcher(code: int, name: str = LAUNCHER, time: str = "") -> Object:
+    launcher = ended("launcher", name, code)
+    launcher["metadata"]["creationTimestamp"] = time
+    return launcher
+
+
+def test_a_worker_explains_the_failure_of_its_launcher() -> None:
+    pod, reason = state.failure(failed(reason="Evicted", message="low on\nmemory"))
+    assert pod is not None
+    assert pod["metadata"]["name"] == WORKER
+    assert reason == f"{WORKER} Evicted: low on memory"
+    killed = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    for when in ("state", "lastState"):
+        _, reason = state.failure(failed(containerStatuses=[{when: killed}]))
+        assert reason == f"{WORKER} OOMKilled: exceeded its memory limit, 2Gi"
+
+
+def test_the_newest_launcher_explains_a_failure_of_the_training() -> None:
+    pods = by_name(
+        ended_launcher(1, "first", "2026-01-01T00:00:00Z"),
+        ended_launcher(2, "second", "2026-01-02T00:00:00Z"),
+    )
+    pod, reason = state.failure(pods)
+    assert pod == pods["second"]
+    assert reason == "second Error: status 2"
+    assert state.exit_status(pods) == 2
+
+
+def test_a_job_that_runs_or_succeeded_has_no_failure() -> None:
+    assert state.failure(by_name(ended_launcher(0))) == (None, "")
+    assert state.exit_status(by_name(ended_launcher(0))) == 0
+    started = running("launcher", LAUNCHER)
+    started["metadata"]["creationTimestamp"] = ""
+    assert state.failure(by_name(started)) == (None, "")
+    assert state.exit_status(by_name(started)) is None
+    assert state.exit_status({}) is None
