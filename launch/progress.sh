@@ -73,6 +73,7 @@ explain() {
   ! grep -q 'Retrying (Retry' "$log" ||
     fail 2 "cannot reach the Python package index: check the network, or set" \
       "PIP_INDEX_URL to a mirror; pip's output is in $log"
+  if grep '^setup: ' "$log" >&2; then exit 1; fi # of `fail`, in the step
   tail -n 20 "$log" >&2
   fail 1 "the last step failed; its full output is in $log"
 }
