@@ -244,6 +244,7 @@ compile_horovod() {
     [[ ! -e $wheel ]] || return 0 # another set-up, which held the lock, has built it
     # shellcheck disable=SC2064 # local variables are gone when the step ends
     trap "rm -rf ${source@Q}" EXIT
+    trap 'exit 143' TERM # or EXIT is not trapped
   fi
   run rm -rf "$wheelhouse/build"
   unpack_horovod

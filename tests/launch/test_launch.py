@@ -246,7 +246,7 @@ PYTHON = """#!/bin/bash
 case "$*" in
   -) cat >/dev/null; echo "$0" ;;
   -c*) echo 3.13 linux-x86_64 ;;
-  "-m venv "*) mkdir -p "$3/bin" "$3/etc"; cp "$0" "$3/bin/python"; : >"$3/pyvenv.cfg" ;;
+  "-m venv "*) mkdir -p "$3/bin" "$3/etc"; cp "$0" "$3/bin/python"; >"$3/pyvenv.cfg" ;;
   "-m pip install "*) %s ;;
   "-m pip download "*) echo other >"${@: -2:1}/horovod-%s.tar.gz" ;;
 esac
