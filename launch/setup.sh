@@ -30,7 +30,7 @@ Usage: launch/setup.sh [--cpu | --gpu] [--python PATH] [--without-tests] [--dry-
                   nvidia-smi lists one)
   --python PATH   Python to use, 3.10 to 3.13 (default: that of the existing .venv, else
                   the first on PATH)
-  --without-tests skip the packages for checks, tests, reports and cluster submission
+  --without-tests skip the packages for checks, tests and cluster submission
   --dry-run       print the commands without running them
   --quiet         print nothing if .venv is up to date
 
@@ -65,7 +65,7 @@ main() {
 }
 
 parse_options() {
-  asked_kind='' asked_python='' extras=horovod,k8s,report,test dry_run=false quiet=false
+  asked_kind='' asked_python='' extras=k8s,test dry_run=false quiet=false
   while (($#)); do
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;
@@ -75,7 +75,7 @@ parse_options() {
           fail 2 "--python: $2 $asked_python"
         shift
         ;;
-      --without-tests) extras=horovod ;;
+      --without-tests) extras='' ;;
       --dry-run) dry_run=true ;;
       --quiet) quiet=true ;;
       -h | --help) usage && exit ;;
@@ -289,7 +289,8 @@ unpack_horovod() {
 
 install_distmnist() {
   pip install --force-reinstall --no-deps "$wheel"
-  pip install --no-build-isolation --editable "${root}[$extras]"
+  # Again, for what Horovod requires.
+  pip install --no-build-isolation "$wheel" --editable "$root${extras:+[$extras]}"
 }
 
 # check: loads Horovod, then marks .venv as complete in the state file.

@@ -235,6 +235,17 @@ def test_a_wrong_flag_ends_every_rank(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.ranks
+@pytest.mark.parametrize("launcher", [MPIRUN, HOROVODRUN], ids=["mpirun", "horovodrun"])
+def test_pythons_without_pidfd_open_start(
+    tmp_path: Path, launcher: tuple[str, ...]
+) -> None:
+    # Those of uv and conda.
+    program = "import os; del os.pidfd_open;from distmnist import train; train.main()"
+    command = (*launcher, 2, sys.executable, "-c", program, *QUICK)
+    assert "Step 20: loss" in run(command, cwd=tmp_path).stdout
+
+
 def per_rank(*flags: str) -> tuple[object, ...]:
     """Returns a command of two ranks, whose flags and directories differ."""
     mine, other = flags
