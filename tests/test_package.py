@@ -121,7 +121,7 @@ def test_the_wheel_trains_without_a_checkout(installed: Path, tmp_path: Path) ->
 
 
 @pytest.mark.ranks
-@pytest.mark.parametrize(("launcher", "status"), [(MPIRUN, 2), (HOROVODRUN_GLOO, 1)])
+@pytest.mark.parametrize(("launcher", "status"), [(MPIRUN, 2), (HOROVODRUN_GLOO, 2)])
 def test_several_ranks_say_how_to_get_horovod(
     installed: Path, tmp_path: Path, launcher: tuple[str, ...], status: int
 ) -> None:

@@ -23,7 +23,7 @@ from distmnist.core.errors import InputError
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # also where `Path` made one of "//"
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
-# `typing.get_type_hints` cannot evaluate `float | None` on Python 3.9.
+# `typing.get_type_hints` rejects `InitVar` on Python 3.10.
 _ANNOTATION = re.compile(
     r"(?:dataclasses\.InitVar\[)?(tuple\[)?(bool|int|float|str)\b.*?( \| None)?"
 )

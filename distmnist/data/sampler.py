@@ -30,8 +30,8 @@ def epoch_order(seed: int, epoch: int, num_examples: int) -> NDArray[np.int32]:
     """
     # The stream of RandomState is frozen (NumPy's NEP 19), that of Generator is
     # not: a run must resume in the same order with a newer NumPy.
-    order = np.random.RandomState([seed, epoch]).permutation(num_examples)
-    order = order.astype(np.int32)
+    permutation = np.random.RandomState([seed, epoch]).permutation(num_examples)
+    order = permutation.astype(np.int32)
     order.setflags(write=False)
     return order
 

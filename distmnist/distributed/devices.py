@@ -19,12 +19,11 @@ _THREAD_FLOPS = 1e8
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow, discarding the false alarms of its libraries.
+    """Imports TensorFlow, discarding what its libraries log meanwhile.
 
-    Each process of TensorFlow 2.18 reports, as errors and before any log level
-    applies, that its CUDA plug-ins are registered twice. They are harmless, and five
-    lines of them for each of N ranks hide what matters. If the import fails, all
-    output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
+    Each process of TensorFlow 2.21 reports, before any log level applies, that it uses
+    oneDNN and whether it finds CUDA: lines that for each of N ranks hide what matters.
+    If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":

@@ -12,6 +12,7 @@ dead; and a hook of the training loop, by which ranks agree on the step.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import select
@@ -37,6 +38,12 @@ _MEANING = {
 _VOTE_SECONDS = 0.5
 # Most steps between two votes: bounds the memory of the indices of a graph call.
 _MAX_STEPS = 1000
+
+
+# Command lines of Open MPI's processes: of release 4, and of 5.
+_LAUNCHER = re.compile(rb"mpirun|orted|prterun|prted")
+
+_SYS_PIDFD_OPEN = 434  # on every architecture
 
 
 class Signals:
@@ -92,10 +99,26 @@ def _launchers() -> Iterator[int]:
     """Yields descriptors of the launcher's process here, and of shells around it."""
     pid = os.getppid()
     with contextlib.suppress(OSError):
-        while re.search(rb"mpirun|orted", Path(f"/proc/{pid}/cmdline").read_bytes()):
-            yield os.pidfd_open(pid)
+        while _LAUNCHER.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+            yield _pidfd_open(pid)
             after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
             pid = int(after_name.split()[1])  # its parent
+
+
+def _pidfd_open(pid: int) -> int:
+    """Opens a descriptor that becomes readable when the process ends.
+
+    `os.pidfd_open` is missing in Pythons that are built on old systems to run on all,
+    such as those of uv and conda, wherever they run.
+
+    Raises:
+        OSError: there is no such process, or the kernel is older than Linux 5.3.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = libc.syscall(_SYS_PIDFD_OPEN, pid, 0)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), "pidfd_open")
+    return descriptor
 
 
 class PreemptionHook:

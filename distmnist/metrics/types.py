@@ -146,4 +146,6 @@ class MetricWriter:
 def _fractions(
     part: NDArray[np.int64], whole: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    fractions: NDArray[np.float64] = np.full(len(part), np.nan)
+    np.divide(part, whole, out=fractions, where=whole > 0)
+    return fractions

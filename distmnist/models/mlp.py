@@ -7,6 +7,7 @@ meaning that it has in the tutorial's mnist.py; of the other functions there, `l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -48,7 +49,7 @@ class Mlp(Network):
         forward pass and twice in the backward pass.
         """
         sizes = _sizes(config, spec)
-        weights = sum(inputs * units for inputs, units in zip(sizes, sizes[1:]))
+        weights = sum(inputs * units for inputs, units in itertools.pairwise(sizes))
         return 6.0 * weights * config.batch_size
 
 

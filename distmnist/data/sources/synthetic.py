@@ -29,12 +29,12 @@ class Synthetic:
         spec = self.spec
         random = np.random.RandomState(self._seed)
         patterns = random.randint(
-            0, 128, (spec.num_classes, spec.num_features), np.uint8
+            0, 128, (spec.num_classes, spec.num_features), dtype=np.uint8
         )
         splits = []
         for size in self._sizes:
-            targets = random.randint(0, spec.num_classes, size, np.int32)
-            features = random.randint(0, 128, (size, spec.num_features), np.uint8)
+            targets = random.randint(0, spec.num_classes, size, dtype=np.int32)
+            features = random.randint(0, 128, (size, spec.num_features), dtype=np.uint8)
             features += patterns[targets]
             splits.append(create_split(features, targets))
         return Dataset(

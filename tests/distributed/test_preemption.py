@@ -1,0 +1,39 @@
+"""Preemption: the processes of a launcher, and their end."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+
+import pytest
+
+from distmnist.distributed import preemption
+
+
+def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    descriptor = preemption._pidfd_open(process.pid)
+    assert select.select([descriptor], [], [], 0)[0] == []
+    process.kill()
+    assert select.select([descriptor], [], [], 10)[0] == [descriptor]
+    process.communicate()
+    with pytest.raises(ProcessLookupError):
+        preemption._pidfd_open(process.pid)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_launcher"),
+    [
+        (b"mpirun\0-np\x002\0python", True),
+        (b"/usr/bin/orted\0-mca\0ess", True),
+        (b"prterun\0-np\x002\0python", True),  # mpirun of Open MPI 5
+        (b"/opt/openmpi/bin/prted\0--prtemca", True),
+        (b"-bash\0", False),
+    ],
+)
+def test_launchers_are_recognized_by_their_command_line(
+    line: bytes, is_launcher: bool
+) -> None:
+    assert bool(preemption._LAUNCHER.search(line)) == is_launcher
