@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from distmnist.data.dataset import Dataset, DatasetSpec, Split
     from distmnist.models.network import Network
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["Config", "Dataset", "DatasetSpec", "Fitted", "Network", "Split", "fit"]
 
 # Imported on first use (PEP 562): TensorFlow, which `Network` needs, takes seconds, and

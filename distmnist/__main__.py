@@ -57,7 +57,11 @@ def main() -> None:
 
 
 def _list() -> str:
-    lines = ["Programs, run as python -m distmnist.NAME (--help lists the flags):", ""]
+    lines = [
+        "Programs, run as distmnist-NAME or python -m distmnist.NAME (--help lists the "
+        "flags):",
+        "",
+    ]
     lines += [f"  {name:<10}{_summary(name)}" for name in PROGRAMS]
     return "\n".join([*lines, ""])
 

@@ -9,9 +9,11 @@ needs no network.
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 from distmnist import cli
-from distmnist.core.errors import RunError
+from distmnist.core.errors import InputError, RunError
 from distmnist.core.options import option
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
@@ -48,11 +50,18 @@ def _report(options: Options, cluster: Cluster) -> None:
     from distmnist.metrics import console
     from distmnist.reporting import page, reader
 
+    output = options.output or str(RunDirectory(options.log_dir).report)
+    if Path(output).is_file() and not page.is_report(output):
+        raise InputError(
+            f"flag --output={output}: exists, and is not a report; name another file"
+        )
+    directories: dict[str, str] = {}  # each run once
+    for log_dir in (options.log_dir, *options.compare):
+        directories.setdefault(os.path.realpath(log_dir), log_dir)
     runs = [
         reader.read(log_dir, cluster, options.input_data_dir)
-        for log_dir in (options.log_dir, *options.compare)
+        for log_dir in directories.values()
     ]
-    output = options.output or str(RunDirectory(options.log_dir).report)
     try:
         page.write(runs, output, options.png_dir)
     except OSError as error:

@@ -113,7 +113,7 @@ class Trainer:
             )
             start, last_step = self.progress, self._last_step()
             if start.step >= last_step:
-                console.log_nothing_left(config, last_step)
+                console.log_nothing_left(config, start.step)
                 return evaluator.evaluate()
             run = Run(config, cluster, self._dataset.train.size, start, last_step)
             console.log_start(run)

@@ -96,6 +96,9 @@ def check_programs(bin_: Path, tmp_path: Path) -> None:
     use(bin_, tmp_path, "distmnist-export", "--export_dir=exported")
     assert (tmp_path / "exported/saved_model.pb").is_file()
     use(bin_, tmp_path, "distmnist-report")
+    (tmp_path / "mine.py").write_text("from distmnist.models.mlp import Mlp as Net\n")
+    mine = ("--model=mine:Net", "--log_dir=mine")  # of the working directory
+    use(bin_, tmp_path, "distmnist-train", *training, *mine)
     assert "<html" in (tmp_path / "logs/report.html").read_text()
     commands = {path.name for path in bin_.glob("distmnist*")}
     assert commands == {"distmnist", *(f"distmnist-{name}" for name in PROGRAMS)}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distmnist import __main__ as index
-from distmnist import evaluate, export, predict, report, train
+from distmnist import __version__, evaluate, export, predict, report, train
 from launch.submit.k8s import program as submit
 from tests.launching import ROOT, messages, run
 
@@ -127,7 +127,7 @@ def test_help_and_version(
     lines = captured.out.splitlines()
     assert max(map(len, lines)) <= 88
     if flag == "--version":
-        assert lines[0] == "distmnist 0.1.0"
+        assert lines[0] == f"distmnist {__version__}"
     else:
         assert any(line.startswith("Usage: ") for line in lines)
         assert "General:" in lines
@@ -147,7 +147,7 @@ def test_the_package_lists_the_programs() -> None:
 @pytest.mark.parametrize("name", ["", *(f"-{name}" for name in index.PROGRAMS)])
 def test_each_program_is_a_command(name: str) -> None:
     done = run((f"distmnist{name}", "--version"))
-    assert done.stdout.startswith("distmnist 0.1.0\n")
+    assert done.stdout.startswith(f"distmnist {__version__}\n")
 
 
 @pytest.mark.parametrize("name", index.PROGRAMS)

@@ -8,6 +8,7 @@ Users name their own code in the same form.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -88,6 +89,8 @@ def load(flag: str, name: str, table: Mapping[str, Entry]) -> Any:
         InputError: the name is unknown, or there is nothing to import under it.
     """
     module_name, attribute = check(flag, name, table)
+    if name not in table and "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does, and installed commands do not
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -105,18 +105,18 @@ def log_start(run: Run) -> None:
     )
 
 
-def log_nothing_left(config: Config, last_step: int) -> None:
+def log_nothing_left(config: Config, step: int) -> None:
     """Logs that a run is complete already.
 
     Args:
         config: run configuration.
-        last_step: its last step.
+        step: completed steps.
     """
     logging.warning(
         "Nothing left to train: the run in %s has completed step %d; for another run, "
         "give another --log_dir, or --restart",
         config.log_dir,
-        last_step,
+        step,
     )
 
 

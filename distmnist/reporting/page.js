@@ -56,7 +56,7 @@
       const name = data.legend[focus - 1];
       line.textContent = `${y} at ${x} ${controls.elements.axis.value}: ${name}`;
     }
-    if (!figure.matches(":hover")) return;
+    if (shown && !figure.matches(":hover")) return;
     switches.forEach((input, index) => {
       const i = idxs?.[index + 1];
       const value = shown && i != null && visible(index) ? plot.data[index + 1][i] : null;

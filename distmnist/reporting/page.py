@@ -22,6 +22,15 @@ from distmnist.reporting.reader import RunRecord
 _X_DECIMALS, _Y_DIGITS = 4, 6
 
 
+_MARK = '<meta name="generator" content="distmnist.report">'
+
+
+def is_report(path: str) -> bool:
+    """Returns whether a file is a report, which may be overwritten."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return _MARK in file.read(1000)
+
+
 def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
     """Writes the page, and the charts and images as files if requested.
 

@@ -79,7 +79,7 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
             column(f"Accuracy, {split}", accuracy(split), ".4f", max)
             for split in ("test", "validation", "train")
         ),
-        column("Loss, last global batch", newest("loss"), ".4g", min),
+        column("Loss, last global batch", newest("loss"), ".4g"),
         column("Examples/s, median", throughput, ",.0f", max),
         column("Steps", newest("step"), ",.0f"),
         column("Epochs", newest("epoch"), ",.4g"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import itertools
 import json
 import os
 import resource
@@ -35,7 +36,7 @@ TASKS = {"mlp": Task(0.1, 0.0, 100), "cnn": Task(0.02, 0.9, 10)}
 LAYERS = (784, 128, 32, 10)  # units of the mlp
 
 # Number of the mlp's gradients: weights and biases of all layers.
-NUM_GRADIENTS = sum((n + 1) * units for n, units in zip(LAYERS, LAYERS[1:]))
+NUM_GRADIENTS = sum((n + 1) * units for n, units in itertools.pairwise(LAYERS))
 
 # Prefix of a report in the output of a process.
 MARK = "BENCHMARK "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,7 @@ def test_efficiency_with_and_without_overlap() -> None:
 def test_efficiency_falls_with_workers_and_rises_with_overlap() -> None:
     rows = predictions.predict([predictions.RESNET])
     assert len(rows) == len(predictions.FABRICS) * len(predictions.WORKERS)
-    for before, row in zip(rows, rows[1:]):
+    for before, row in itertools.pairwise(rows):
         assert 0 < row["efficiency"] <= row["efficiency_with_full_overlap"] <= 1
         if before["fabric"] == row["fabric"]:
             assert row["efficiency"] < before["efficiency"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distmnist import __version__
 from distmnist.core import flags
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
@@ -143,7 +144,7 @@ def test_helpfull_adds_absls_flags(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed(capsys, Options, "--version")
-    assert lines[0] == "distmnist 0.1.0"
+    assert lines[0] == f"distmnist {__version__}"
     assert [line.split()[0] for line in lines[1:]] == [
         "tensorflow",
         "horovod",

@@ -55,8 +55,13 @@ def test_contains_charts_images_and_tables(page: Path) -> None:
 def test_is_in_the_run_directory_by_default(run_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(run_dir, copy)
-    done = run((*REPORT, f"--log_dir={copy}"))
-    assert done.stdout == f"Report: {copy / 'report.html'}\n"
+    for _ in range(2):  # a report is overwritten; a run is shown once
+        done = run((*REPORT, f"--log_dir={copy}", f"--compare={copy},{copy}/"))
+        assert done.stdout == f"Report: {copy / 'report.html'}\n"
+    metrics = copy / "metrics.jsonl"
+    done = run((*REPORT, f"--log_dir={copy}", f"--output={metrics}"), 2)
+    (message,) = messages(done.stderr)
+    assert "exists, and is not a report; name another file" in message
     html = (copy / "report.html").read_text()
     assert "Training run run</h1>" in html
     assert str(copy) in html.replace("<wbr>", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import keras
@@ -27,7 +28,7 @@ def optimizer(model: str) -> keras.optimizers.Optimizer:
 
 
 def _mlp() -> list[layers.Layer]:
-    *hidden, classes = zip(LAYERS, LAYERS[1:])
+    *hidden, classes = itertools.pairwise(LAYERS)
     return [*(_dense(*shape, "relu") for shape in hidden), _dense(*classes)]
 
 

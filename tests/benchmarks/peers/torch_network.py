@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
@@ -39,7 +40,7 @@ def optimizer(model: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Opt
 
 def _mlp() -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for inputs, units in zip(LAYERS, LAYERS[1:]):
+    for inputs, units in itertools.pairwise(LAYERS):
         layers += [nn.Linear(inputs, units), nn.ReLU()]
     return layers[:-1]
 

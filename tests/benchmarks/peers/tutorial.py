@@ -8,6 +8,7 @@ One process, a feed_dict and a session call per step; summaries every 100 steps;
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 import time
@@ -73,7 +74,7 @@ def build() -> Network:
     labels = tf.placeholder(tf.int32, (BATCH_SIZE,))
     units = images
     for scope, shape in zip(
-        ("hidden1", "hidden2", "softmax_linear"), zip(LAYERS, LAYERS[1:])
+        ("hidden1", "hidden2", "softmax_linear"), itertools.pairwise(LAYERS)
     ):
         with tf.name_scope(scope):
             stddev = 1 / math.sqrt(shape[0])
