@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from absl import flags, logging
 
+from distmnist import __version__
 from distmnist.core.errors import InputError
 from distmnist.core.options import Option, as_text, groups_of, options_of
 
@@ -161,7 +162,7 @@ def _logging_flags() -> list[Any]:
 
 def _versions() -> str:
     """Returns what --version prints; nothing is imported for it."""
-    lines = [f"distmnist {_version('distmnist')}"]
+    lines = [f"distmnist {__version__}"]
     lines += [f"{name} {_version(name)}" for name in _LIBRARIES]
     return "\n".join([*lines, f"python {platform.python_version()}"])
 

@@ -12,6 +12,7 @@ import socket
 import tempfile
 from importlib import metadata
 
+from distmnist import __version__
 from distmnist.distributed import process
 
 # Floating-point operations that keep a core busy for about a millisecond.
@@ -115,8 +116,8 @@ def device() -> str:
 
 def describe() -> dict[str, str]:
     """Returns the host, the device and the versions for metrics.jsonl."""
-    versions = {}
-    for name in ("distmnist", "tensorflow", "horovod", "mpi4py", "numpy"):
+    versions = {"distmnist": __version__}
+    for name in ("tensorflow", "horovod", "mpi4py", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {
