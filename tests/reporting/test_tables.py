@@ -17,7 +17,8 @@ def test_the_best_value_of_a_column_is_marked() -> None:
         ["0.8000", "0.9100", "0.9100"],
         [False, True, True],
     )
-    assert columns["Loss, last global batch"].best == [True, False, False]
+    # Of one batch, whose size may differ: none is the best.
+    assert columns["Loss, last global batch"].best == [False] * 3
     assert columns["Examples/s, median"].best == [False, False, True]
     assert columns["Steps"].best == [False] * 3
 
