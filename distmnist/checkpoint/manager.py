@@ -130,7 +130,7 @@ class CheckpointManager:
         keep: int,
     ) -> None:
         self.wait()
-        values = {name: np.array(v) for name, v in self._variables.items()}
+        values = {name: v.numpy() for name, v in self._variables.items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise RunError(
