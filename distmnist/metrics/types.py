@@ -69,13 +69,13 @@ class Mistakes(NamedTuple):
 
     Attributes:
         features: uint8 [n, num_features].
-        labels: int [n].
+        labels: int32 [n].
         predictions: int [n]; class of the highest logit.
         probabilities: float [n]; predicted probability of the label.
     """
 
     features: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int32]
     predictions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
 

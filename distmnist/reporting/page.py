@@ -21,7 +21,6 @@ from distmnist.reporting.reader import RunRecord
 # More digits would move no point of a curve.
 _X_DECIMALS, _Y_DIGITS = 4, 6
 
-
 _MARK = '<meta name="generator" content="distmnist.report">'
 
 

@@ -81,7 +81,8 @@ class RunRecord(NamedTuple):
         """Returns the passes over the training split up to each step, interpolated."""
         known = [0.0, *(line["step"] for line in self.train)]
         epochs = [0.0, *(line["epoch"] for line in self.train)]
-        return np.interp(steps, known, epochs)
+        passes: NDArray[np.float64] = np.interp(steps, known, epochs)
+        return passes
 
 
 def read(

@@ -63,24 +63,24 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
         title: str,
         value: Callable[[RunRecord], float | None],
         form: str,
-        best: Callable[[Sequence[float]], float] | None = None,
+        largest_is_best: bool = False,
     ) -> Column:
         values = [value(run) for run in runs]
         cells = [_MISSING if x is None else format(x, form) for x in values]
         finite = [x for x in values if x is not None and np.isfinite(x)]
         # Compared as shown: a difference that cannot be seen makes none the better.
-        top = format(best(finite), form) if best and finite else None
+        top = format(max(finite), form) if largest_is_best and finite else None
         if len({cell for cell in cells if cell != _MISSING}) < 2:
             top = None
         return Column(title, cells, [cell == top for cell in cells], True)
 
     return [
         *(
-            column(f"Accuracy, {split}", accuracy(split), ".4f", max)
+            column(f"Accuracy, {split}", accuracy(split), ".4f", True)
             for split in ("test", "validation", "train")
         ),
         column("Loss, last global batch", newest("loss"), ".4g"),
-        column("Examples/s, median", throughput, ",.0f", max),
+        column("Examples/s, median", throughput, ",.0f", True),
         column("Steps", newest("step"), ",.0f"),
         column("Epochs", newest("epoch"), ",.4g"),
     ]
