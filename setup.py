@@ -85,8 +85,10 @@ setup(
     extras_require={
         # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
         # without support for it. launch/setup.sh compiles and installs it.
+        "tables": ["pyarrow"],  # --dataset=FILE.csv and .parquet
         "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # launch/submit_k8s
         "test": [
+            "hypothesis",
             "pytest",
             "pytest-timeout",
             "ruff",

@@ -8,21 +8,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distmnist.api import Fitted, fit
     from distmnist.core.config import Config
+    from distmnist.data.arrays import Columns, Items, create_dataset
     from distmnist.data.dataset import Dataset, DatasetSpec, Split
     from distmnist.models.network import Network
 
 __version__ = "0.2.0.dev0"
-__all__ = ["Config", "Dataset", "DatasetSpec", "Fitted", "Network", "Split", "fit"]
+__all__ = [
+    "Columns",
+    "Config",
+    "Dataset",
+    "DatasetSpec",
+    "Fitted",
+    "Items",
+    "Network",
+    "Split",
+    "create_dataset",
+    "fit",
+]
 
 # Imported on first use (PEP 562): TensorFlow, which `Network` needs, takes seconds, and
 # programs choose settings of the process before they import it.
 _MODULES = {
+    "Columns": "distmnist.data.arrays",
     "Config": "distmnist.core.config",
     "Dataset": "distmnist.data.dataset",
     "DatasetSpec": "distmnist.data.dataset",
     "Fitted": "distmnist.api",
+    "Items": "distmnist.data.arrays",
     "Network": "distmnist.models.network",
     "Split": "distmnist.data.dataset",
+    "create_dataset": "distmnist.data.arrays",
     "fit": "distmnist.api",
 }
 

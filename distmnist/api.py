@@ -18,29 +18,41 @@ from distmnist.data import loading
 from distmnist.distributed.connect import connect
 
 if TYPE_CHECKING:
-    from distmnist.checkpoint.inference import Classifier
+    from distmnist.checkpoint.inference import Predictor
     from distmnist.data.dataset import Dataset
+    from distmnist.metrics.records import Record
 
 
 class Fitted(NamedTuple):
     """The result of a training; a notebook shows it as a table.
 
     Attributes:
-        precision: accuracy by name of the split, in [0, 1].
+        metrics: metrics by name, by name of the split.
         loss: mean loss of the last global batch; nan if there was nothing left to
             train.
         step: completed steps.
-        model: classifies examples, uint8 [n, ...], in the data set's shape or flat.
+        model: predicts the targets of examples, in the data set's shape or flat.
         dataset: the data set.
         log_dir: run directory.
+        history: metrics logged by this training, as in metrics.jsonl.
     """
 
-    precision: dict[str, float]
+    metrics: dict[str, dict[str, float]]
     loss: float
     step: int
-    model: Classifier
+    model: Predictor
     dataset: Dataset
     log_dir: str
+    history: list[Record]
+
+    @property
+    def precision(self) -> dict[str, float]:
+        """Accuracy by name of the split, in [0, 1]; empty if there are no classes."""
+        return {
+            split: metrics["accuracy"]
+            for split, metrics in self.metrics.items()
+            if "accuracy" in metrics
+        }
 
     @property
     def trained(self) -> bool:
@@ -71,8 +83,11 @@ class Fitted(NamedTuple):
         )
         return {
             **{
-                f"{split} accuracy": f"{accuracy:.4f}"
-                for split, accuracy in self.precision.items()
+                f"{split} {name.replace('_', ' ')}": f"{value:.4g}"
+                if name != "accuracy"
+                else f"{value:.4f}"
+                for split, metrics in self.metrics.items()
+                for name, value in metrics.items()
             },
             "loss": loss,
             "step": str(self.step),
@@ -80,13 +95,18 @@ class Fitted(NamedTuple):
         }
 
 
-def fit(config: Config) -> Fitted:
+def fit(
+    config: Config, dataset: Dataset | None = None, network: object = None
+) -> Fitted:
     """Trains as `python -m distmnist.train` does, and writes the same files.
 
     Under horovodrun or mpirun all ranks must call it.
 
     Args:
         config: run configuration; each field is a flag of the program.
+        dataset: replaces the one that --dataset names; see `create_dataset`.
+        network: replaces the one that --model names: a `Network`, a Keras layer or
+            model, or a class or function of (config, spec) that returns one.
 
     Raises:
         UserError: bad input, or a full disk.
@@ -100,20 +120,27 @@ def fit(config: Config) -> Fitted:
     def prepare() -> None:
         # TensorFlow that has begun to compute keeps its number of threads.
         with contextlib.suppress(RuntimeError):
-            cli.prepare_tensorflow(config, cluster)
+            if dataset is None and network is None:
+                cli.prepare_tensorflow(config, cluster)
+            else:
+                cli.prepare_inference(config, cluster)
 
     cluster.run_collectively(prepare)
-    from distmnist.checkpoint.inference import Classifier
+    from distmnist.checkpoint.inference import Predictor
     from distmnist.trainer import Trainer
 
-    dataset = loading.load(config, cluster)
-    trainer = Trainer(config, cluster, dataset)
+    if dataset is None:
+        dataset = loading.load(config, cluster)
+    else:
+        loading.check(dataset, cluster)
+    trainer = Trainer(config, cluster, dataset, network)
     results = trainer.run()
     return Fitted(
-        {split: result.accuracy for split, result in results.items()},
+        {split: dict(result.metrics) for split, result in results.items()},
         trainer.progress.loss,
         trainer.progress.step,
-        Classifier(trainer.network, dataset.spec),
+        Predictor(trainer.network, dataset.spec),
         dataset,
         config.log_dir,
+        trainer.history.records,
     )

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from absl import logging
 
-from distmnist.core import flags, registry
+from distmnist.core import errors, flags, registry, user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.core.options import reuse, validate
@@ -42,6 +42,15 @@ class RunOptions:
     log_dir: str = reuse(
         Config, "log_dir", group=INPUT, help="Run whose newest checkpoint is used."
     )
+    model: str | None = reuse(
+        Config,
+        "model",
+        default=None,
+        group=INPUT,
+        help="Network of the run, package.module:name, if distmnist.fit was given it "
+        "as an object; by default, the run's --model.",
+        required=False,
+    )
 
     def __post_init__(self) -> None:
         """Checks all values."""
@@ -56,6 +65,19 @@ def input_data_dir() -> Any:
         default=None,
         group=INPUT,
         help="Directory of the data set's files; by default, where the run read them.",
+    )
+
+
+def dataset() -> Any:
+    """Returns the option of programs that reload a run's data set, wherever it is."""
+    return reuse(
+        Config,
+        "dataset",
+        default=None,
+        group=INPUT,
+        help="Data set of the run, a path or package.module:function, if it has moved, "
+        "or distmnist.fit was given it as an object; by default, the run's --dataset.",
+        required=False,
     )
 
 
@@ -75,7 +97,14 @@ def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
     except KeyboardInterrupt:
         cluster.abort(130)
     except Exception as error:
-        if explained := cluster.explain(error):
+        explained = (
+            cluster.explain(error)
+            or user_code.out_of_memory(error)
+            or user_code.explain(error)
+        )
+        if explained:
+            if errors.debug:
+                traceback.print_exc()
             cluster.fail(explained)
         # A bug on one rank must not leave the others waiting for it.
         traceback.print_exc()
@@ -91,12 +120,21 @@ def prepare_tensorflow(config: Config, cluster: Cluster) -> None:
         InputError: a data set or network is unknown.
     """
     check_names(config)
-    spec = loading.find_source(config).spec
+    if not registry.is_code(config.dataset, registry.DATASETS):
+        loading.find_source(config)  # a wrong path is reported at once
     devices.import_tensorflow()
+    # Before the user's code, which may use TensorFlow.
+    devices.choose_gpu(cluster.local_rank)
     from distmnist.models import registry as models
 
-    flops = models.find(config.model).step_flops(config, spec)
-    _configure_tensorflow(cluster, flops)
+    flops = models.step_flops(config, loading.find_source(config).spec)
+    try:
+        _configure_tensorflow(cluster, flops)
+    except RuntimeError:
+        logging.warning(
+            "--dataset=%s has used TensorFlow, which keeps its number of threads",
+            config.dataset,
+        )
 
 
 def prepare_inference(_: object, cluster: Cluster) -> None:
@@ -120,7 +158,8 @@ def check_names(config: Config) -> None:
     Raises:
         InputError: they do not.
     """
-    registry.check("dataset", config.dataset, registry.DATASETS)
+    if registry.is_code(config.dataset, registry.DATASETS):
+        registry.check("dataset", config.dataset, registry.DATASETS)
     registry.check("model", config.model, registry.MODELS)
 
 

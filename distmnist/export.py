@@ -2,9 +2,13 @@
 
 Usage: python -m distmnist.export --export_dir=DIR [flags]
 
-The signature, `serving_default`, takes "images", uint8 [n, ...], in the shape of the
-data set or flat, not scaled (MNIST: white, 255, on black). It returns "class", int32
-[n], and "probabilities", float32 [n, number of classes].
+The signature, `serving_default`, takes "images" if the data set has images, else
+"features", of its type (uint8, int32 or float32) and shape, [n, ...], or flat; raw, as
+in the data set, not scaled or normalized (MNIST: white, 255, on black). For classes it
+returns "class", int32 [n], and "probabilities", float32 [n, number of classes]; for
+numbers "prediction", float32 [n], in the units of the targets; each with the dimensions
+of one example's target after the first, if it has some. A network with a loss of its
+own that returns neither logits nor such numbers: "outputs", as it returns them.
 """
 
 from __future__ import annotations
@@ -51,10 +55,10 @@ def _export(options: Options, cluster: Cluster) -> None:
         raise InputError(
             f"flag --export_dir={directory}: already exists; name a new directory"
         )
-    saved = inference.find(options.log_dir, cluster)
-    classifier = inference.load_classifier(saved, cluster)
+    saved = inference.find(options.log_dir, cluster, options.model)
+    predictor = inference.load_predictor(saved, cluster)
     try:
-        tf.saved_model.save(classifier, directory, signatures=classifier.__call__)
+        tf.saved_model.save(predictor, directory, signatures=predictor.signature)
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
             f"directory {directory}: cannot be written ({error}); free disk space, or "

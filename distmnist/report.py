@@ -27,6 +27,7 @@ class Options(cli.RunOptions):
         (), "DIR,...: run directories to compare it with.", cli.INPUT, path=True
     )
     input_data_dir: str | None = cli.input_data_dir()
+    dataset: str | None = cli.dataset()
     output: str | None = option(
         None,
         "File of the report; by default, report.html in --log_dir.",
@@ -49,6 +50,7 @@ def main() -> None:
 def _report(options: Options, cluster: Cluster) -> None:
     from distmnist.metrics import console
     from distmnist.reporting import page, reader
+    from distmnist.reporting.reader import Replaced
 
     output = options.output or str(RunDirectory(options.log_dir).report)
     if Path(output).is_file() and not page.is_report(output):
@@ -58,10 +60,11 @@ def _report(options: Options, cluster: Cluster) -> None:
     directories: dict[str, str] = {}  # each run once
     for log_dir in (options.log_dir, *options.compare):
         directories.setdefault(os.path.realpath(log_dir), log_dir)
-    runs = [
-        reader.read(log_dir, cluster, options.input_data_dir)
-        for log_dir in directories.values()
-    ]
+    runs = reader.read_all(
+        list(directories.values()),
+        cluster,
+        Replaced(options.input_data_dir, options.dataset, options.model),
+    )
     try:
         page.write(runs, output, options.png_dir)
     except OSError as error:

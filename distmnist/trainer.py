@@ -5,30 +5,31 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
+from distmnist import run_hooks
 from distmnist.checkpoint.manager import CheckpointManager
+from distmnist.core import user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError, on_all_ranks
-from distmnist.core.hooks import Every, EveryStop, Hook, stops
+from distmnist.core.hooks import stops
 from distmnist.core.progress import Progress
-from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.data.pipeline import Block, InputPipeline
 from distmnist.data.tensors import to_tensors
 from distmnist.distributed.cluster import Cluster
-from distmnist.distributed.elastic import CommitHook, Commits
-from distmnist.distributed.preemption import PreemptionHook, Signals
+from distmnist.distributed.elastic import Commits
+from distmnist.distributed.preemption import Signals
 from distmnist.distributed.watchdog import Watchdog
-from distmnist.metrics import console, progress_bar
+from distmnist.metrics import console
 from distmnist.metrics.evaluator import Evaluator
-from distmnist.metrics.profiler import Profiler
-from distmnist.metrics.step_timer import StepTimer
+from distmnist.metrics.records import History
 from distmnist.metrics.types import MetricWriter, Run, SplitResult
 from distmnist.metrics.writer import create_writer
-from distmnist.models import losses, registry
+from distmnist.models import registry
 from distmnist.optim import schedules
 from distmnist.optim.accumulation import accumulated_loss
 from distmnist.optim.optimizer import DistributedSgd
@@ -43,35 +44,47 @@ class Trainer:
             optimizer's. With the progress, all that a checkpoint must hold.
         pipeline: this rank's input.
         progress: training progress.
+        history: metrics since the start of this process.
     """
 
-    def __init__(self, config: Config, cluster: Cluster, dataset: Dataset):
+    def __init__(
+        self, config: Config, cluster: Cluster, dataset: Dataset, network: Any = None
+    ):
         """Builds the network; all ranks must call it, with the same arguments.
 
         Args:
             config: run configuration.
             cluster: the ranks.
             dataset: training data set.
+            network: replaces the one that --model names; see `models.registry.create`.
+
+        Raises:
+            UserError: the network does not support the data set.
         """
         self._config = config
         self._cluster = cluster
         self._dataset = dataset
         self._splits = to_tensors(dataset.splits)
+        self._own_network = network is not None
         self.progress = Progress(step=0, consumed=0)
-        self.network = registry.create(config.model, config, dataset.spec)
-        named = self.network.named_variables
-        self._weights = {k: v for k, v in named.items() if v.trainable}
+        self.history = History()
+        self.network = cluster.run_collectively(
+            lambda: registry.create(config, dataset.spec, cluster, network)
+        )
+        self._weights = self.network.trainable
         # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the
         # learning rate is scaled by their number.
         self._optimizer = DistributedSgd(config, cluster, self._weights)
-        self.variables = {**named, **self._optimizer.slots}
+        self.variables = {**self.network.named_variables, **self._optimizer.slots}
         # [2] The input is sharded: each rank reads its slice of every global batch.
         self.pipeline = InputPipeline(
             self._splits["train"],
+            dataset.spec,
             config.examples_per_step,
             config.seed,
             cluster.rank,
             cluster.size,
+            dataset.augment,
         )
         compiled = tf.function(self._batch_loss, jit_compile=True)
         self._loss = compiled if config.xla else self._batch_loss
@@ -101,25 +114,35 @@ class Trainer:
         """
         config, cluster = self._config, self._cluster
         with CheckpointManager(
-            config, cluster, self._dataset, self.variables
+            config, cluster, self._dataset, self.variables, self._own_network
         ) as manager:
             self._restore(manager, commits)
             # [3] Rank 0 alone writes; the writer of the other ranks does nothing.
-            writer = create_writer(config, cluster, self.progress.step)
+            writer = self._create_writer()
+            evaluator = self._trace(writer)
             if cluster.rank == 0 and self.progress.step == 0:
-                writer.graph(self._graph())
-            evaluator = Evaluator(
-                self._splits, self.network, cluster, self._dataset.spec, writer
+                writer.graph(self._train_steps.get_concrete_function().graph)
+            start, last_step = (
+                self.progress,
+                self.pipeline.last_step(
+                    config.max_steps, config.num_epochs, self.progress.step
+                ),
             )
-            start, last_step = self.progress, self._last_step()
             if start.step >= last_step:
                 console.log_nothing_left(config, start.step)
                 return evaluator.evaluate()
             run = Run(config, cluster, self._dataset.train.size, start, last_step)
             console.log_start(run)
             watchdog = Watchdog(cluster, config.stall_seconds)
-            hooks = self._hooks(
-                run, manager, writer, evaluator, watchdog, signals, commits
+            hooks = run_hooks.create(
+                run,
+                self.variables,
+                manager,
+                writer,
+                evaluator,
+                watchdog,
+                signals,
+                commits,
             )
             with watchdog, signals.deferred() if signals else contextlib.nullcontext():
                 loop_stops = stops(hooks, start.step, last_step)
@@ -132,6 +155,24 @@ class Trainer:
                 manager.wait()
             console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
+
+    def _create_writer(self) -> MetricWriter:
+        return create_writer(
+            self._config, self._cluster, self.progress.step, self.history
+        )
+
+    def _trace(self, writer: MetricWriter) -> Evaluator:
+        """Traces the network; errors in it are then known on all ranks."""
+
+        def trace() -> Evaluator:
+            with user_code.reported():
+                self._train_steps.get_concrete_function()
+                spec = self._dataset.spec
+                return Evaluator(
+                    self._splits, self.network, self._cluster, spec, writer
+                )
+
+        return self._cluster.run_collectively(trace)
 
     def _restore(self, manager: CheckpointManager, commits: Commits | None) -> None:
         """Continues from the newest commit of an elastic job, or checkpoint, if any."""
@@ -155,61 +196,6 @@ class Trainer:
         cluster.broadcast_variables(list(self.variables.values()), root)
         self._optimizer.resume(self.progress)
         self.pipeline.consumed = self.progress.consumed
-
-    def _hooks(
-        self,
-        run: Run,
-        manager: CheckpointManager,
-        writer: MetricWriter,
-        evaluator: Evaluator,
-        watchdog: Watchdog,
-        signals: Signals | None,
-        commits: Commits | None,
-    ) -> list[Hook]:
-        """Returns the hooks in the order in which they run at a stop.
-
-        The progress bar is hidden while others print. The best checkpoint needs the
-        evaluation. A commit comes before the checkpoint of its step, which an elastic
-        job never rolls back past. Preemption may end the run, so it comes after
-        everything that its step asks for.
-        """
-        config, cluster = self._config, self._cluster
-        timer = StepTimer(run, writer)
-        bar = progress_bar.create(run)
-
-        def save_best(progress: Progress) -> None:
-            manager.save_best(progress, evaluator.results["validation"])
-
-        def save_and_wait(progress: Progress) -> None:
-            manager.save(progress)
-            manager.wait()
-
-        hooks: list[Hook | None] = [
-            EveryStop(bar.hide) if bar else None,
-            EveryStop(watchdog.heartbeat),
-            EveryStop(timer.measure),
-            Every(config.log_every, timer.write),
-            Every(config.eval_every, evaluator),
-            Every(config.eval_every, save_best),
-            CommitHook(
-                commits,
-                cluster,
-                self.variables,
-                run.start,
-                (config.commit_steps, config.checkpoint_every),
-            )
-            if commits
-            else None,
-            Every(config.checkpoint_every, manager.save),
-            Profiler(config.profile, RunDirectory(config.log_dir), cluster.rank)
-            if config.profile
-            else None,
-            PreemptionHook(
-                cluster, signals, config.steps_per_call, run.start, save_and_wait
-            ),
-            EveryStop(bar.draw) if bar else None,
-        ]
-        return [hook for hook in hooks if hook is not None]
 
     def train_block(self, block: Block) -> Progress:
         """Takes the steps of a block, in one call of the graph.
@@ -260,6 +246,8 @@ class Trainer:
                 tf.gather(indices, step), position + step * self.pipeline.stride
             )
             gradients = self._optimizer.minimize(loss)
+            for average in self.network.statistics:
+                average.assign(self._cluster.allreduce_mean(average))
         # [5] Logged metrics are averaged over all ranks.
         return self._cluster.allreduce_mean(
             tf.stack([loss, tf.linalg.global_norm(gradients)])
@@ -279,21 +267,6 @@ class Trainer:
 
     def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""
-        features, targets = self.pipeline.read(indices)
-        return losses.loss(self.network(features, position), targets)
-
-    def _graph(self) -> tf.Graph:
-        """Returns the graph of the network and its loss, for TensorBoard."""
-        batch = tf.TensorSpec([self._config.examples_per_step], tf.int32)
-        position = tf.TensorSpec([], tf.int64)
-        loss = tf.function(self._batch_loss)
-        return loss.get_concrete_function(batch, position).graph
-
-    def _last_step(self) -> int:
-        """Returns the step to train to."""
-        config, done = self._config, self.progress
-        if config.num_epochs is None:
-            return config.max_steps
-        examples = math.ceil(config.num_epochs * self._dataset.train.size)
-        remaining = max(0, examples - done.consumed)
-        return done.step + math.ceil(remaining / self.pipeline.stride)
+        with self.network.checked():
+            features, targets = self.pipeline.read(indices, position)
+            return self.network.training_loss(features, targets, position)

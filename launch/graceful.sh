@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# launch/graceful.sh COMMAND...: runs `mpirun ...`. On SIGTERM or SIGINT, the job has
-# time to write a checkpoint and to choose its exit status, 143 or 130.
+# launch/graceful.sh COMMAND...: runs `mpirun ...`. On SIGTERM, SIGHUP or SIGINT, the
+# job has time to write a checkpoint and to choose its exit status, 143 or 130.
 #
 # mpirun kills its ranks one second after either signal and exits with status 1, but
 # only forwards SIGUSR1 and SIGUSR2, which distmnist's ranks handle in the same way.
@@ -8,7 +8,7 @@ set -u
 
 "$@" &
 job=$!
-trap 'kill -USR1 $job' TERM
+trap 'kill -USR1 $job' TERM HUP
 trap 'kill -USR2 $job' INT
 
 # A trapped signal ends `wait`, not the job.

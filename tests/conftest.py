@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from distmnist.distributed import launchers, process
@@ -15,6 +16,15 @@ from tests import launching
 
 # Before any test module imports TensorFlow.
 process.prepare_environment(launchers.single_process({}))
+
+# The same examples in every run; a temporary directory may be shared by them.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
-"""The program that the tests of the invariants run on every rank.
+"""What each rank of the invariant tests runs, for one problem after another.
 
-usage: rank_program.py DIRECTORY.  For each network, rank 0 writes observations to
-DIRECTORY/<network>.json, and trained variables to DIRECTORY/<network>.npz.
+Usage: python rank_program.py DIRECTORY HANDOVER PROBLEM ...
+
+For each problem, rank 0 writes observations to DIRECTORY/<problem>.json, and trained
+variables to DIRECTORY/<problem>.npz. HANDOVER is the directory of another number of
+ranks, whose runs are continued; "" if there is none.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,57 +22,59 @@ import numpy as np
 from distmnist.distributed import devices
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
+from tests.problems import PROBLEMS, Problem
 
 GLOBAL_BATCH = 24  # divides by 1, 2, 3 and 4
-# Few steps of the cnn: once rounding decides the maximum of a pooling, or a ReLU, in
-# another way, as at step 6 of seed 0, the difference is no longer one of rounding.
-NETWORKS: dict[str, dict[str, Any]] = {
-    "mlp": {"hidden1": 16, "hidden2": 8, "max_steps": 50, "fake_sizes": (997, 10, 10)},
-    "cnn": {"momentum": 0.5, "max_steps": 4, "fake_sizes": (97, 10, 10)},
-}
+BATCH = 7  # divides no split
+HANDED_OVER = 5  # steps before another number of ranks continues
 
 
 def main() -> None:
-    """Trains each network twice, and records what each rank observed."""
+    """Trains on each problem several times, and records what each rank observed."""
     cluster = connect()
     devices.import_tensorflow()
-    directory = Path(sys.argv[1])
+    directory, handover = Path(sys.argv[1]), sys.argv[2]
     # With a relative --log_dir and its own working directory, whatever a rank writes
     # stays apart.
     own = directory / f"rank{cluster.rank}"
-    for network, flags in NETWORKS.items():
-        (own / network).mkdir(parents=True)
-        os.chdir(own / network)
-        observed, arrays = train(cluster, {"model": network, **flags})
+    for name in sys.argv[3:]:
+        (own / name).mkdir(parents=True)
+        os.chdir(own / name)
+        if handover and cluster.rank == 0:
+            shutil.copytree(Path(handover) / "rank0" / name / "handover", "handover")
+        observed, arrays = observe(cluster, PROBLEMS[name])
         if cluster.rank == 0:
-            np.savez(directory / f"{network}.npz", *arrays)
-            (directory / f"{network}.json").write_text(json.dumps(observed))
+            np.savez(directory / f"{name}.npz", *arrays)
+            (directory / f"{name}.json").write_text(json.dumps(observed))
     cluster.allgather(None)
 
 
-def train(
-    cluster: Cluster, flags: dict[str, Any]
+def observe(
+    cluster: Cluster, problem: Problem
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Trains a network twice; returns what each rank observed, and its variables."""
+    """Trains on a problem; returns what each rank observed, and the variables."""
     from distmnist.core.config import Config
     from distmnist.metrics.evaluator import Evaluator
 
     observed: dict[str, Any] = {}
-    flags = {**flags, "eval_every": 0, "checkpoint_every": 0}
+    flags = {**problem.flags, "eval_every": 0, "checkpoint_every": 0}
 
-    digits = Config(
+    compared = Config(
         **flags,
-        dataset="digits",
+        dataset=problem.dataset,
         batch_size=GLOBAL_BATCH // cluster.size,
         lr_scaling="none",
         log_every=1,
-        log_dir="digits",
+        log_dir="compared",
     )
-    trainer = watched(digits, cluster)
+    trainer = watched(compared, cluster)
     evaluator = Evaluator(
         trainer._splits, trainer.network, cluster, trainer._dataset.spec
     )
-    observed["counts"] = {k: v.num_correct for k, v in evaluator.evaluate().items()}
+    observed["results"] = {
+        split: [result.metrics, result.counts and result.counts.num_correct]
+        for split, result in evaluator.evaluate().items()
+    }
     # Ranks other than 0 start with other values, which the broadcast must replace.
     for variable in trainer.variables.values():
         variable.assign_add(variable * 0 + cluster.rank)
@@ -76,17 +82,24 @@ def train(
     observed["hashes"] = cluster.allgather(trainer.hashes)
     arrays = [variable.numpy() for variable in trainer.variables.values()]
 
-    # 997 or 97 examples and batches of 7: nothing divides.
-    epochs = Config(
-        **flags,
-        dataset="fake",
-        batch_size=7,
-        num_epochs=2,
-        log_dir="epochs",
-    )
-    trainer = watched(epochs, cluster)
+    flags = {**flags, **problem.epochs, "batch_size": BATCH, "log_every": 1000}
+    trainer = watched(Config(**flags, num_epochs=2, log_dir="epochs"), cluster)
     trainer.run()
     observed["examples"] = cluster.allgather(trainer.examples)
+    last = [trainer.progress.step, trainer.hashes[-1]]
+
+    # The same run, interrupted twice, in the middle of an epoch.
+    for end in ({"max_steps": 2}, {"max_steps": 3}, {"num_epochs": 2}):
+        trainer = watched(Config(**{**flags, **end}, log_dir="resumed"), cluster)
+        trainer.run()
+    observed["resumed"] = [last, [trainer.progress.step, trainer.hashes[-1]]]
+
+    # A run that another number of ranks continues, or continues itself.
+    end = {"num_epochs": 2} if Path("handover").exists() else {"max_steps": HANDED_OVER}
+    end = cluster.broadcast(end)
+    trainer = watched(Config(**{**flags, **end}, log_dir="handover"), cluster)
+    trainer.run()
+    observed["handover"] = cluster.allgather(trainer.examples)
 
     observed["files"] = cluster.allgather(
         [str(path) for path in Path().rglob("*") if path.is_file()]

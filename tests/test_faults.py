@@ -243,12 +243,34 @@ def test_signals_end_one_process_and_it_resumes(tmp_path: Path) -> None:
     assert parameters(mine, steps) == parameters(theirs, steps)
 
 
+def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path) -> None:
+    run_ = Run(tmp_path)
+    with run_.start("plain") as job:
+        os.kill(job.pid, signal.SIGHUP)
+        assert job.end(20) == 143
+    assert run_.saved() > 0
+
+
+def test_signals_of_one_event_are_one(tmp_path: Path) -> None:
+    # As Slurm cancels: ranks get it directly, and from their launcher once more.
+    run_ = Run(tmp_path)
+    with run_.start("local.sh") as job:
+        os.killpg(job.pid, signal.SIGTERM)
+        for pid in job.ranks().values():
+            os.kill(pid, signal.SIGTERM)
+        job.end(20)
+    assert run_.saved() > 0
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     # A rank whose peer is frozen cannot complete a vote.
     with Run(tmp_path).start("mpirun") as job:
         os.kill(job.ranks()[1], signal.SIGSTOP)
         os.kill(job.ranks()[0], signal.SIGTERM)
-        time.sleep(2)
+        time.sleep(0.5)
+        # A launcher and a cluster may both deliver one event.
+        os.kill(job.ranks()[0], signal.SIGUSR1)
+        time.sleep(2.5)
         assert 0 in job.ranks()
         os.kill(job.ranks()[0], signal.SIGTERM)
         assert job.end(20) == 143

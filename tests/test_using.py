@@ -82,7 +82,7 @@ def test_the_exported_model_predicts_as_the_checkpoint_does(
     serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
     cluster = Cluster()
     saved = inference.find(str(log_dir), cluster)
-    classifier = inference.load_classifier(saved, cluster)
+    classifier = inference.load_predictor(saved, cluster)
     images = digits.test.features
     expected = classifier(images)
     for shape in ((-1, 784), (-1, 28, 28)):
@@ -117,11 +117,30 @@ def test_predict_accepts_image_and_idx_files(
     assert [row.split()[1] for row in table[1:]] == [str(a["class"]) for a in answers]
     cluster = Cluster()
     saved = inference.find(str(log_dir), cluster)
-    expected = inference.load_classifier(saved, cluster)(images)
+    expected = inference.load_predictor(saved, cluster)(images)
     for answer, digit in zip(answers[1:], expected["class"].numpy()):
         assert answer["class"] == digit
     found = np.array([answer["probabilities"] for answer in answers[1:]])
     np.testing.assert_allclose(found, expected["probabilities"].numpy(), atol=1e-6)
+    large.resize((28, 28)).save(tmp_path / "small.png")
+    flags = (
+        f"--log_dir={log_dir}",
+        "--json",
+        "--nopreprocess",
+        "small.png",
+        "digit.jpg",
+    )
+    lines = run(program("predict", *flags), cwd=tmp_path).stdout.splitlines()
+    as_it_is, resized = map(json.loads, lines)
+    assert (as_it_is["done"], resized["done"]) == (
+        [],
+        ["resized from 280x280 to 28x28"],
+    )
+    pixels = np.asarray(Image.open(tmp_path / "small.png"))[None]
+    expected = inference.load_predictor(saved, cluster)(pixels)["probabilities"]
+    np.testing.assert_allclose(
+        as_it_is["probabilities"], expected.numpy()[0], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

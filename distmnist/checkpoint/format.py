@@ -126,8 +126,21 @@ def read_metadata(path: str) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read.
     """
+    with _reading(path) as reader:
+        return dict(json.loads(reader.get_tensor(_METADATA)))
+
+
+def read_shapes(path: str) -> dict[str, list[int]]:
+    """Returns the shape of each variable of a checkpoint, by name.
+
+    Args:
+        path: without suffix.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     with _reading(path):
-        return dict(json.loads(tf.train.load_checkpoint(path).get_tensor(_METADATA)))
+        return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
 
 
 def read(path: str, variables: Mapping[str, tf.Variable]) -> None:
@@ -140,8 +153,7 @@ def read(path: str, variables: Mapping[str, tf.Variable]) -> None:
     Raises:
         InputError: it cannot be read, or lacks one of them.
     """
-    with _reading(path):
-        reader = tf.train.load_checkpoint(path)
+    with _reading(path) as reader:
         values = {name: reader.get_tensor(name) for name in variables}
         for name, variable in variables.items():
             variable.assign(values[name])
@@ -179,9 +191,21 @@ def _sync(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
+def _reading(path: str) -> Iterator[Any]:
+    """Opens a checkpoint, for `get_tensor`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    directory, name = os.path.split(path)
     try:
-        yield
+        descriptor = os.open(directory or ".", os.O_RDONLY)
+        try:
+            # TensorFlow takes a path for a pattern: of a directory named "[a]", say, it
+            # would find nothing.
+            yield tf.train.load_checkpoint(f"/proc/self/fd/{descriptor}/{name}")
+        finally:
+            os.close(descriptor)
     except _UNREADABLE as error:
         raise InputError(
             f"checkpoint {path} cannot be read ({_reason(error)}); move its files away "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,12 @@ from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.types import SplitResult
+
+# Options that decide what a network is and what it becomes.
+_IDENTITY = (
+    *("model", "hparams", "momentum", "hidden1", "hidden2", "seed"),
+    "batch_norm",
+)
 
 
 class CheckpointManager:
@@ -37,6 +44,7 @@ class CheckpointManager:
         cluster: Cluster,
         dataset: Dataset,
         variables: Mapping[str, tf.Variable],
+        own_network: bool = False,
     ):
         """Reads and writes nothing yet.
 
@@ -45,6 +53,7 @@ class CheckpointManager:
             cluster: the ranks.
             dataset: data set of the run.
             variables: what is saved and restored, by name.
+            own_network: whether the network is another than --model names.
         """
         self._config = config
         self._cluster = cluster
@@ -57,9 +66,12 @@ class CheckpointManager:
                 "source": dataset.source,
                 "fingerprint": dataset.fingerprint,
             },
+            "spec": dataset.spec.to_json(),
             "size": cluster.size,
+            "own_network": own_network,
         }
-        self._best = -1  # correct validation examples of the best checkpoint
+        self._best_metric, self._best_sign = _best_metric(config, dataset)
+        self._best = -math.inf  # signed value of that metric in the best checkpoint
         self._saved = -1  # step of the newest checkpoint
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._in_flight: concurrent.futures.Future[None] | None = None
@@ -99,18 +111,29 @@ class CheckpointManager:
 
         Args:
             progress: training progress.
-            validation: precision of the validation split at this step.
+            validation: result of the validation split at this step.
 
         Raises:
+            InputError: on rank 0, if there is no metric of the name in --best_metric.
             RunError: as `save` does.
         """
-        if self._cluster.rank == 0 and validation.num_correct > self._best:
-            self._best = validation.num_correct
-            counts = {
-                "num_examples": validation.num_examples,
-                "num_correct": validation.num_correct,
+        if self._cluster.rank != 0:
+            return
+        if self._best_metric not in validation.metrics:
+            raise InputError(
+                f"flag --best_metric={self._config.best_metric}: there is no such "
+                f"metric; there are {', '.join(validation.metrics)}"
+            )
+        value = self._best_sign * validation.metrics[self._best_metric]
+        if value > self._best:
+            self._best = value
+            more = {
+                "validation": {
+                    "num_examples": validation.num_examples,
+                    "metrics": dict(validation.metrics),
+                }
             }
-            self._start(self._directory.best, progress, {"validation": counts}, 1)
+            self._start(self._directory.best, progress, more, 1)
 
     def wait(self) -> None:
         """Waits until everything is written.
@@ -181,7 +204,13 @@ class CheckpointManager:
         directory.prepare(self._config.restart and not committed)
         with contextlib.suppress(InputError):  # a damaged best one is replaced
             if best := format.latest(directory.best):
-                self._best = format.read_metadata(best)["validation"]["num_correct"]
+                validation = format.read_metadata(best)["validation"]
+                if "num_correct" in validation:  # of version 0.1
+                    accuracy = validation["num_correct"] / validation["num_examples"]
+                    validation["metrics"] = {"accuracy": accuracy}
+                value = validation["metrics"].get(self._best_metric)
+                if value is not None:  # it was chosen by another metric
+                    self._best = self._best_sign * value
         if committed:
             self._roll_back_logs(committed)
             return committed
@@ -211,13 +240,23 @@ class CheckpointManager:
             ) from None
 
 
+def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
+    """Returns the metric that chooses the best checkpoint, and the sign of better."""
+    text = config.best_metric
+    if text == "auto":
+        text = "loss:min" if dataset.spec.num_classes is None else "accuracy:max"
+    name, _, direction = text.rpartition(":")
+    return name, 1 if direction == "max" else -1
+
+
 def _check_configuration(
     path: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> None:
     """Raises InputError if a checkpoint was created with a different configuration."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     differences = [
-        (f"--{name}", theirs["config"][name], mine["config"][name])
-        for name in ("model", "momentum", "hidden1", "hidden2", "seed")
+        (f"--{name}", theirs["config"].get(name, defaults[name]), mine["config"][name])
+        for name in _IDENTITY
     ]
     if mine["dataset"]["fingerprint"] != theirs["dataset"]["fingerprint"]:
         differences.append(

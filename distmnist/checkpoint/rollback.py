@@ -67,5 +67,7 @@ def _events(path: Path) -> Iterator[bytes]:
 
 def _is_kept(record: bytes, progress: Progress) -> bool:
     event = tf.compat.v1.Event.FromString(record)
-    over_examples = any(value.tag in OVER_EXAMPLES for value in event.summary.value)
+    over_examples = any(
+        value.tag.endswith(OVER_EXAMPLES) for value in event.summary.value
+    )
     return bool(event.step <= (progress.consumed if over_examples else progress.step))

@@ -9,19 +9,24 @@ from __future__ import annotations
 import dataclasses
 
 from distmnist.core.errors import InputError
-from distmnist.core.options import (
+from distmnist.core.hparams import HParams
+from distmnist.core.options import option, options_of, validate
+from distmnist.core.registry import DATASETS, MODELS, describe
+from distmnist.core.rules import (
+    BEST_METRIC,
+    IMAGE_SIZE,
     POSITIVE,
-    Rule,
+    SPLIT_SIZES,
+    STEP_RANGE,
+    URLS,
     at_least,
     one_of,
-    option,
-    options_of,
-    validate,
     within,
 )
-from distmnist.core.registry import DATASETS, MODELS, describe
 
 LR_SCALINGS = ("linear", "sqrt", "none")
+BATCH_NORMS = ("global", "local")
+TASKS = ("auto", "classification", "regression")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 # Groups of the help.
@@ -30,16 +35,6 @@ DATA = "Data"
 OUTPUT = "Output"
 FAULTS = "Fault tolerance"
 PERFORMANCE = "Performance and numerical precision"
-
-_URLS = Rule("one or more URLs", bool)
-_SPLIT_SIZES = Rule(
-    "three numbers of at least 1: train,validation,test",
-    lambda sizes: len(sizes) == 3 and min(sizes) >= 1,
-)
-_STEP_RANGE = Rule(
-    "FROM,TO: two steps of at least 1, the first before the second",
-    lambda steps: not steps or (len(steps) == 2 and 0 < steps[0] < steps[1]),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +85,16 @@ class Config:
     )
     model: str = option(
         "mlp",
-        f"Network. {describe(MODELS)}; or your own class, package.module:Class.",
+        f"Network. {describe(MODELS)}; or your own, package.module:name: a Network, a "
+        "Keras layer or model, or a function of (config, spec) that returns one.",
         TRAINING,
         required=True,
+    )
+    hparams: HParams = option(  # noqa: RUF009 (what cannot be changed)
+        HParams(),
+        "Hyperparameters of your own network, in its config.hparams: numbers, true, "
+        "false, or text.",
+        TRAINING,
     )
     hidden1: int = option(
         128, "Size of the mlp's hidden layer 1.", TRAINING, at_least(1), unit="units"
@@ -109,9 +111,32 @@ class Config:
 
     dataset: str = option(
         "auto",
-        f"Data set. {describe(DATASETS)}; or your own source, package.module:Class.",
+        f"Data set. {describe(DATASETS)}; or a path: a directory of images by class, "
+        "of .npy files or of IDX files, an .npz file, a .csv or .parquet table; or "
+        "your own, package.module:function, which returns a Dataset.",
         DATA,
         required=True,
+    )
+    target: str = option(
+        "",
+        "Column of a table that is predicted; all others are features.",
+        DATA,
+    )
+    task: str = option(
+        "auto",
+        "What the targets of a table or of arrays are: classes (classification) or "
+        "numbers (regression); auto: names and integers are classes, unless a table's "
+        "column has more than 20 different integers.",
+        DATA,
+        one_of(*TASKS),
+    )
+    image_size: tuple[int, ...] = option(
+        (),
+        "HEIGHT,WIDTH to which the images of a directory are resized; by default, they "
+        "must have one size.",
+        DATA,
+        IMAGE_SIZE,
+        unit="pixels",
     )
     # Decides `dataset`, and is no field itself.
     fake_data: dataclasses.InitVar[bool] = option(  # noqa: RUF009 (it makes a field)
@@ -129,13 +154,13 @@ class Config:
         "Base URLs to download MNIST from, tried in order; by default, three public "
         "mirrors.",
         DATA,
-        _URLS,
+        URLS,
     )
     fake_sizes: tuple[int, int, int] = option(
         (10000, 1000, 1000),
         "Sizes of the splits of --dataset=fake.",
         DATA,
-        _SPLIT_SIZES,
+        SPLIT_SIZES,
         unit="examples",
     )
 
@@ -166,10 +191,18 @@ class Config:
     )
     keep_checkpoints: int = option(
         5,
-        "Most recent checkpoints to keep; the best by validation accuracy is kept too.",
+        "Most recent checkpoints to keep; the best one is kept too, see --best_metric.",
         OUTPUT,
         at_least(1),
         unit="checkpoints",
+    )
+    best_metric: str = option(
+        "auto",
+        "Metric of the validation split, and its direction, that choose the best "
+        "checkpoint: NAME:max or NAME:min; auto: accuracy:max for classes, else "
+        "loss:min.",
+        OUTPUT,
+        BEST_METRIC,
     )
     restart: bool = option(
         False,
@@ -237,6 +270,13 @@ class Config:
         PERFORMANCE,
         one_of(*COMPUTE_DTYPES),
     )
+    batch_norm: str = option(
+        "global",
+        "Examples that Keras' batch normalization averages over: those of all workers "
+        "(global), or each worker's own (local), so that N workers differ from one.",
+        PERFORMANCE,
+        one_of(*BATCH_NORMS),
+    )
     xla: bool = option(False, "Compile the network with XLA. For GPUs.", PERFORMANCE)
     steps_per_call: int = option(
         0,
@@ -249,7 +289,7 @@ class Config:
         (),
         "Steps to write a TensorFlow profile of.",
         PERFORMANCE,
-        _STEP_RANGE,
+        STEP_RANGE,
         unit="steps",
     )
 

@@ -6,6 +6,11 @@ and what to do about it.
 
 from __future__ import annotations
 
+import re
+
+# Keras shows the message of an error in a layer's call in bold.
+_KERAS = re.compile(r"Exception encountered when calling.*?\x1b\[1m(.*?)\x1b\[0m", re.S)
+
 
 class UserError(Exception):
     """A failure that the user can act on.
@@ -17,6 +22,15 @@ class UserError(Exception):
 
     exit_status = 1
     on_all_ranks = False
+
+    def __str__(self) -> str:
+        """Returns the message, without what AutoGraph and Keras put around it."""
+        message = super().__str__()
+        if bold := _KERAS.search(message):
+            return bold[1].strip()
+        if message.startswith("in user code:"):
+            message = message.rpartition(f"{type(self).__name__}: ")[2]
+        return message.strip()
 
 
 class RunError(UserError):
@@ -45,3 +59,7 @@ def on_all_ranks(error: UserError) -> UserError:
     """Marks an error as one that every rank raises."""
     error.on_all_ranks = True
     return error
+
+
+debug = False
+"""Whether errors in the user's code are also printed with their traceback."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from absl import flags, logging
 
 from distmnist import __version__
+from distmnist.core import errors
 from distmnist.core.errors import InputError
 from distmnist.core.options import Option, as_text, groups_of, options_of
 
@@ -29,6 +30,7 @@ _GENERAL = {
     "version": "Show the versions of distmnist and of the libraries it runs on.",
     "flagfile": "File of flags, one per line, such as the flags.txt in a --log_dir; "
     "what follows it on the command line takes precedence.",
+    "debug": "Also print the traceback of an error in your own code.",
     "verbosity": "1: also show what TensorFlow and Horovod log; -1: warnings only. "
     "[default 0]",
 }
@@ -64,6 +66,7 @@ def parse(
     except (flags.Error, ValueError) as error:
         reason = " ".join(str(error).removeprefix("ERROR:: ").split())
         raise InputError(f"{reason} ({hint})") from None
+    errors.debug = bool(values["debug"].value)
     given: dict[str, Any] = {}
     for item in options_of(options_class).values():
         if item.positional:
@@ -92,7 +95,7 @@ def to_flags(options: Any) -> str:
     return "".join(
         f"--{name}={as_text(value)}\n"
         for name, value in dataclasses.asdict(options).items()
-        if value not in (None, "", ()) and name != "restart"
+        if value not in (None, "", (), {}) and name != "restart"
     )
 
 
@@ -145,6 +148,7 @@ def _define(options_class: type, usage: str) -> flags.FlagValues:
     print_and_exit("help", lambda: _help(options_class, usage), "h")
     print_and_exit("helpfull", lambda: _help(options_class, usage, full=True))
     print_and_exit("version", _versions)
+    flags.DEFINE_boolean("debug", False, _GENERAL["debug"], flag_values=values)
     for flag in _logging_flags():
         if flag.present:  # in an earlier call
             flag.unparse()

@@ -2,7 +2,7 @@
 
 The loop, as pseudocode; everything in it runs on all ranks:
 
-    hooks = [...]                                  # in the order of Trainer._hooks
+    hooks = [...]                                  # in the order of run_hooks.create
     for block in pipeline.blocks(step, stops(hooks, step, last_step)):
         progress = train_block(block)              # the steps up to the next stop
         for hook in hooks:

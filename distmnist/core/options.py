@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import numbers
 import os
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from distmnist.core.errors import InputError
+from distmnist.core.hparams import HParams
+from distmnist.core.rules import Rule
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # also where `Path` made one of "//"
 _VARIABLE = re.compile(r"\$\{?([A-Za-z_]\w*)")
 
 # `typing.get_type_hints` rejects `InitVar` on Python 3.10.
 _ANNOTATION = re.compile(
-    r"(?:dataclasses\.InitVar\[)?(tuple\[)?(bool|int|float|str)\b.*?( \| None)?"
+    r"(?:dataclasses\.InitVar\[)?(tuple\[)?(bool|int|float|str|HParams)\b.*?( \| None)?"
 )
 # What a value of each type is called: one, and several.
 _TYPES: dict[str, tuple[str, str]] = {
@@ -33,38 +33,11 @@ _TYPES: dict[str, tuple[str, str]] = {
     "int": ("a whole number", "whole numbers"),
     "float": ("a number", "numbers"),
     "str": ("a string", "strings"),
+    "HParams": ("name=value,...: each name once", ""),
 }
+# Of whole numbers: TensorFlow's errors beyond 64 bits name no flag.
+_LARGEST = 2**32
 _BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
-
-
-class Rule(NamedTuple):
-    """Range of an option.
-
-    Attributes:
-        text: completes "must be"; also shown in the help.
-        accepts: whether a value, of the option's type, is in the range.
-    """
-
-    text: str
-    accepts: Callable[[Any], object]
-
-
-POSITIVE = Rule("a positive number", lambda value: 0 < value < math.inf)
-
-
-def at_least(minimum: int) -> Rule:
-    """Returns the range [minimum, infinity)."""
-    return Rule(f"at least {minimum}", lambda value: value >= minimum)
-
-
-def within(low: float, high: float) -> Rule:
-    """Returns the range [low, high)."""
-    return Rule(f"in [{low}, {high})", lambda value: low <= value < high)
-
-
-def one_of(*choices: str) -> Rule:
-    """Returns the range of a set of names."""
-    return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
 def option(
@@ -120,7 +93,8 @@ class Option:
     """An option of a dataclass; the arguments of `option`, and its type.
 
     Attributes:
-        type: "bool", "int", "float" or "str": of the value, or of each of several.
+        type: "bool", "int", "float" or "str": of the value, or of each of several; or
+            "HParams".
         many: the value is a tuple.
         optional: the value may be None.
     """
@@ -144,8 +118,11 @@ class Option:
         Raises:
             InputError: the text is of another type.
         """
-        words = [word.strip() for word in text.split(",")] if self.many else [text]
+        several = self.many or self.type == "HParams"
+        words = [word.strip() for word in text.split(",")] if several else [text]
         try:
+            if self.type == "HParams":
+                return HParams.parse(words if text else ())
             values = [self._parse_one(word) for word in words if text or not self.many]
         except (KeyError, ValueError):
             raise self._error(text, self._type_name) from None
@@ -171,7 +148,12 @@ class Option:
             return None
         if self.required and isinstance(value, (str, tuple, list)) and not value:
             raise InputError(f"{self._label}: a value is required")
-        if not self.many:
+        if self.type == "HParams":
+            try:
+                checked: Any = HParams.check(value)
+            except ValueError:
+                raise self._error(value, self._type_name) from None
+        elif not self.many:
             checked = self._check_one(value, value)
         elif isinstance(value, (tuple, list)):
             checked = tuple(self._check_one(item, value) for item in value)
@@ -191,6 +173,8 @@ class Option:
             return self._expand(value) if self.path else value
         if not isinstance(value, bool):  # which Python counts among the integers
             if self.type == "int" and isinstance(value, numbers.Integral):
+                if abs(int(value)) > _LARGEST:
+                    raise self._error(whole, f"at most {_LARGEST}")
                 return int(value)
             if self.type == "float" and isinstance(value, numbers.Real):
                 with contextlib.suppress(OverflowError):

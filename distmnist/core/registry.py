@@ -8,10 +8,12 @@ Users name their own code in the same form.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from distmnist.core import user_code
 from distmnist.core.errors import InputError
 
 
@@ -53,6 +55,26 @@ def describe(table: Mapping[str, Entry]) -> str:
     return "; ".join(f"{name}: {entry.help}" for name, entry in table.items())
 
 
+def is_code(name: str, table: Mapping[str, Entry]) -> bool:
+    """Returns whether a name means code of the user's, `package.module:attribute`.
+
+    Args:
+        name: the name.
+        table: registered names.
+    """
+    return name not in table and ":" in name and not os.path.exists(name)
+
+
+def is_path(name: str, table: Mapping[str, Entry]) -> bool:
+    """Returns whether a name means a file or a directory.
+
+    Args:
+        name: the name.
+        table: registered names.
+    """
+    return name not in table and not is_code(name, table)
+
+
 def check(flag: str, name: str, table: Mapping[str, Entry]) -> tuple[str, str]:
     """Checks the form of a name, and imports nothing.
 
@@ -92,7 +114,8 @@ def load(flag: str, name: str, table: Mapping[str, Entry]) -> Any:
     if name not in table and "" not in sys.path:
         sys.path.insert(0, "")  # as `python -m` does, and installed commands do not
     try:
-        module = importlib.import_module(module_name)
+        with user_code.reported():
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(
             f"flag --{flag}={name}: cannot import {module_name} ({error}); start where "

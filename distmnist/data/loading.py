@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 
 from absl import logging
 
@@ -10,28 +12,42 @@ from distmnist.core import registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
 from distmnist.data.dataset import Dataset
-from distmnist.data.sources import Source
+from distmnist.data.sources import Source, path
+from distmnist.data.sources.function import FunctionSource
 from distmnist.distributed.cluster import Cluster
 
 
+@functools.lru_cache(maxsize=1)
 def find_source(config: Config) -> Source:
-    """Returns the source that --dataset names, without reading any data.
+    """Returns the source that --dataset names; its data are not read.
+
+    It is kept until the data are loaded, because some sources read them for the spec.
 
     Args:
         config: run configuration.
 
     Raises:
-        InputError: there is no such source.
+        UserError: there is no such source.
     """
     name = config.dataset
-    create = registry.load("dataset", name, registry.DATASETS)
-    source = create(config) if callable(create) else create
-    if not isinstance(source, Source):
+    if registry.is_path(name, registry.DATASETS):
+        return path.find(config)
+    found = registry.load("dataset", name, registry.DATASETS)
+    label = f"flag --dataset={name}"
+    if isinstance(found, Dataset):
+        return FunctionSource(label, lambda: found)
+    if isinstance(found, type):
+        found = found(config)
+        if isinstance(found, Source):
+            return found
+    if not callable(found):
         raise InputError(
-            f"flag --dataset={name}: is not a source of data; give a class that takes "
-            "a Config and has spec, prepare and load (see distmnist.data.sources)"
+            f"{label}: is not a data set; give a function that returns one, or a class "
+            "with spec, prepare and load (see distmnist.data.sources)"
         )
-    return source
+    parameters = inspect.signature(found).parameters.values()
+    takes_config = any(p.default is p.empty or p.name == "config" for p in parameters)
+    return FunctionSource(label, lambda: found(config) if takes_config else found())
 
 
 def load(config: Config, cluster: Cluster) -> Dataset:
@@ -68,15 +84,28 @@ def load_matching(
     Raises:
         UserError: on all ranks, if the data set is missing or has another fingerprint.
     """
-    if config.dataset == "auto":  # which may choose another source today
-        # The suffix marks other data in the same file format.
-        config = dataclasses.replace(config, dataset=name.removesuffix("-like"))
-    dataset = _load(config, cluster)
-    if dataset.fingerprint != fingerprint:
+    # The suffix marks other data in the same file format.
+    registered = name.removesuffix("-like")
+    if config.dataset in registry.DATASETS and registered not in registry.DATASETS:
         raise on_all_ranks(
             InputError(
-                f"{dataset.source}: not the data that {what} was trained on; give "
-                "their --input_data_dir"
+                f"{what} was trained on the data set {name}, an object given to "
+                "distmnist.fit; name it by --dataset=PATH or "
+                "--dataset=package.module:function"
+            )
+        )
+    if config.dataset == "auto":  # which may choose another source today
+        config = dataclasses.replace(config, dataset=registered)
+    dataset = _load(config, cluster)
+    if dataset.fingerprint != fingerprint:
+        advice = (
+            "give their --input_data_dir"
+            if config.dataset in registry.DATASETS
+            else "restore them, or give their --dataset"
+        )
+        raise on_all_ranks(
+            InputError(
+                f"{dataset.source}: not the data that {what} was trained on; {advice}"
             )
         )
     return dataset
@@ -92,11 +121,21 @@ def _load(config: Config, cluster: Cluster) -> Dataset:
         return source
 
     source = cluster.run_collectively(prepare)
+    find_source.cache_clear()
     dataset = cluster.run_collectively(source.load)
+    check(dataset, cluster)
+    return dataset
+
+
+def check(dataset: Dataset, cluster: Cluster) -> None:
+    """Checks that all ranks have the same data set; all ranks must call it.
+
+    Raises:
+        InputError: on all ranks, if they have not.
+    """
     cluster.assert_consistent(
         {"the data set": _describe(dataset)}, "give all hosts the same files"
     )
-    return dataset
 
 
 def _describe(dataset: Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -9,9 +10,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distmnist.core.errors import InputError
 from distmnist.data import sampler
-from distmnist.data.dataset import Split
-from distmnist.data.tensors import scale
+from distmnist.data.dataset import Augment, DatasetSpec, Split
+from distmnist.data.random import Random
+from distmnist.data.tensors import normalize
 
 
 class Block(NamedTuple):
@@ -44,18 +47,29 @@ class InputPipeline:
     """
 
     def __init__(
-        self, source: Split, batch_size: int, seed: int, rank: int = 0, size: int = 1
+        self,
+        source: Split,
+        spec: DatasetSpec,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        size: int = 1,
+        augment: Augment | None = None,
     ):
         """Starts at the first example.
 
         Args:
             source: training split, as tensors.
+            spec: how its features are normalized.
             batch_size: examples per rank and step.
             seed: seed of the order, in [0, 2**32).
             rank: shard that this rank reads, in [0, size).
             size: number of shards.
+            augment: changes features at random; None: nothing.
         """
         self._source = source
+        self._spec = spec
+        self._augment = augment
         self._num_examples = source.size
         self._batch_size = batch_size
         self._seed = seed
@@ -94,14 +108,39 @@ class InputPipeline:
             yield self.take(stop - step)
             step = stop
 
-    def read(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def last_step(self, max_steps: int, num_epochs: float | None, step: int) -> int:
+        """Returns the step to train to.
+
+        Args:
+            max_steps: that step, unless `num_epochs` is given.
+            num_epochs: passes over the split.
+            step: completed steps.
+        """
+        if num_epochs is None:
+            return max_steps
+        remaining = math.ceil(num_epochs * self._num_examples) - self.consumed
+        return step + max(0, math.ceil(remaining / self.stride))
+
+    def read(
+        self, indices: tf.Tensor, position: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads a batch of examples, in the graph.
 
         Args:
             indices: int32 [batch].
+            position: of the first of them in the stream, int64 scalar.
 
         Returns:
-            Features, float32 [batch, num_features], in [0, 1]; targets, int32 [batch].
+            Normalized features, [batch, *feature_shape]; targets as in the data set.
         """
-        features = scale(tf.gather(self._source.features, indices))
+        raw = tf.gather(self._source.features, indices)
+        features = normalize(raw, self._spec)
+        if self._augment:
+            changed = self._augment(features, Random(self._seed, position))
+            if not changed.shape.is_compatible_with(features.shape):
+                raise InputError(
+                    f"the data set's augment: returned the shape {changed.shape} for "
+                    f"{features.shape}; return features of the same shape"
+                )
+            features = tf.ensure_shape(changed, features.shape)
         return features, tf.gather(self._source.targets, indices)

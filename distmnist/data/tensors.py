@@ -1,4 +1,4 @@
-"""Splits as tensors, and the scaling of their features."""
+"""Splits as tensors, and how their values become what a network computes with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from distmnist.data.dataset import Split
+from distmnist.data.dataset import DatasetSpec, Split
 
 
 def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
@@ -24,6 +24,64 @@ def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
     }
 
 
-def scale(features: tf.Tensor) -> tf.Tensor:
-    """Maps features from uint8 in [0, 255] to float32 in [0, 1]."""
-    return tf.cast(features, tf.float32) / 255.0
+def normalize(features: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
+    """Maps features to what the network computes with.
+
+    Args:
+        features: in the spec's type and shape, [batch, *feature_shape].
+        spec: their normalization.
+
+    Returns:
+        float32 [batch, *feature_shape], normalized; int32 features as they are.
+    """
+    if spec.feature_dtype == "int32":
+        return features
+    mean, std = (
+        _constant(value, spec.feature_shape)
+        for value in (spec.feature_mean, spec.feature_std)
+    )
+    return _normalize(tf.cast(features, tf.float32), mean, std)
+
+
+def normalize_targets(targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
+    """Maps targets to what the network is trained on: numbers are normalized.
+
+    Args:
+        targets: in the spec's type and shape, [batch, *target_shape].
+        spec: their normalization.
+    """
+    if spec.num_classes is not None:
+        return targets
+    return _normalize(targets, *_target_constants(spec))
+
+
+def restore_targets(outputs: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
+    """Maps normalized numbers back to the units of the targets; logits as they are.
+
+    Args:
+        outputs: float32 [batch, *target_shape].
+        spec: the normalization of the targets.
+    """
+    if spec.num_classes is not None or outputs.shape[1:] != spec.target_shape:
+        return outputs
+    mean, std = _target_constants(spec)
+    return outputs * std + mean
+
+
+def _target_constants(spec: DatasetSpec) -> tuple[object, object]:
+    return (
+        _constant(spec.target_mean, spec.target_shape),
+        _constant(spec.target_std, spec.target_shape),
+    )
+
+
+def _constant(value: object, shape: tuple[int, ...]) -> object:
+    if isinstance(value, tuple):
+        return tf.reshape(tf.constant(value, tf.float32), shape)
+    return value
+
+
+def _normalize(values: tf.Tensor, mean: object, std: object) -> tf.Tensor:
+    if not (isinstance(mean, float) and mean == 0.0):
+        values = values - mean
+    return values if isinstance(std, float) and std == 1.0 else values / std

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -85,6 +86,10 @@ class Cluster:
     def allreduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns the sum of a tensor over all ranks."""
         return tensor
+
+    def allgather_tensor(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns every rank's tensor, [size, *shape]; it has a gradient."""
+        return tensor[None]
 
     # Membership.
 
@@ -177,6 +182,31 @@ class Cluster:
                     InputError(
                         f"{name} differs between ranks: {expected} on rank 0, "
                         f"{values[others[0]][name]} on {_ranks(others)}; {remedy}"
+                    )
+                )
+
+    def assert_identical(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Checks that variables are bit-identical on all ranks; all must call it.
+
+        Args:
+            variables: variables by name.
+
+        Raises:
+            InputError: on every rank, if one differs; it names the variable.
+        """
+        if self.size == 1:
+            return
+        sums = {name: zlib.crc32(v.numpy().data) for name, v in variables.items()}
+        all_sums = self.allgather(sums)
+        for name in sums:
+            others = [r for r, s in enumerate(all_sums) if s[name] != all_sums[0][name]]
+            if others:
+                raise on_all_ranks(
+                    InputError(
+                        f"variable {name} of {_ranks(others)} differs from rank 0's: "
+                        "what it is set to in the network depends on the rank's own "
+                        "examples; compute it of those of all ranks, with "
+                        "Network.mean_over_ranks"
                     )
                 )
 

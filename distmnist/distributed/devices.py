@@ -58,12 +58,7 @@ def configure_tensorflow(
     """
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if gpus:
-        # Where the launcher shows each rank its own GPU only, the index is 0.
-        tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+    if choose_gpu(local_rank):
         return
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
         threads = intra_op_threads(os.cpu_count() or 1, local_size, step_flops)
@@ -72,6 +67,23 @@ def configure_tensorflow(
         # The operations of a step depend on one another: a second thread would only
         # pass the work back and forth. But an allreduce completes on another thread.
         tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
+
+
+def choose_gpu(local_rank: int) -> bool:
+    """Chooses this rank's GPU; returns whether there is one.
+
+    Args:
+        local_rank: index of this rank on its host.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if gpus:
+        # Where the launcher shows each rank its own GPU only, the index is 0.
+        tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+    return bool(gpus)
 
 
 def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:

@@ -1,8 +1,12 @@
 """Graceful preemption: a signal stops all ranks at the same step, with a checkpoint.
 
-SIGTERM and SIGINT request it, sent to any rank, or by a launcher to all. So do SIGUSR1
-and SIGUSR2, in this order: `mpirun` forwards those without further action, while it
-kills its ranks one second after a SIGTERM.
+SIGTERM and SIGINT request it, sent to any rank, or by a launcher to all. So do SIGHUP,
+when the terminal closes, and SIGUSR1 and SIGUSR2: `mpirun` forwards those without
+further action, while it kills its ranks one second after a SIGTERM.
+
+One event may send several signals: a cluster that signals every process of a job, and a
+launcher that forwards its own. All that arrive within two seconds are one; one after
+that, a person's second Ctrl-C, ends the process at once.
 
 Two parts: a thread that waits for signals, because Python's own handlers run on the
 main thread alone, which may be in a graph call that never returns when its peers are
@@ -14,10 +18,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -30,9 +34,13 @@ from distmnist.distributed.cluster import Cluster
 _MEANING = {
     signal.SIGTERM: signal.SIGTERM,
     signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGTERM,
     signal.SIGUSR1: signal.SIGTERM,
     signal.SIGUSR2: signal.SIGINT,
 }
+
+# Seconds in which further signals belong to the same event.
+_EVENT_SECONDS = 2.0
 
 # Seconds between two votes. `mpirun` leaves a rank one second to save and exit.
 _VOTE_SECONDS = 0.5
@@ -40,8 +48,9 @@ _VOTE_SECONDS = 0.5
 _MAX_STEPS = 1000
 
 
-# Command lines of Open MPI's processes: of release 4, and of 5.
-_LAUNCHER = re.compile(rb"mpirun|orted|prterun|prted")
+# Programs of Open MPI, of release 4 and of 5, that start ranks.
+_LAUNCHERS = ("mpirun", "mpiexec", "orterun", "orted", "prterun", "prte", "prted")
+_SHELLS = ("sh", "bash", "dash")
 
 _SYS_PIDFD_OPEN = 434  # on every architecture
 
@@ -85,13 +94,19 @@ class Signals:
 
     def _wait(self) -> NoReturn:
         select.select([self._pipe, *self._launchers], [], [])
+        begin = time.monotonic()
         meaning = signal.SIGTERM  # when the launcher is gone
         with contextlib.suppress(BlockingIOError):
             meaning = _MEANING[signal.Signals(os.read(self._pipe, 1)[0])]
         if self._deferred:
             self.received = meaning
-            # A second signal, or the end of the grace period, ends the process at once.
-            select.select([self._pipe], [], [], self.grace_seconds)
+            # Another event, or the end of the grace period, ends the process at once.
+            while (left := begin + self.grace_seconds - time.monotonic()) > 0:
+                if not select.select([self._pipe], [], [], left)[0]:
+                    break
+                os.read(self._pipe, 4096)
+                if time.monotonic() - begin > _EVENT_SECONDS:
+                    break
         os._exit(128 + meaning)
 
 
@@ -99,10 +114,26 @@ def _launchers() -> Iterator[int]:
     """Yields descriptors of the launcher's process here, and of shells around it."""
     pid = os.getppid()
     with contextlib.suppress(OSError):
-        while _LAUNCHER.search(Path(f"/proc/{pid}/cmdline").read_bytes()):
+        while _is_launcher(Path(f"/proc/{pid}/cmdline").read_bytes()):
             yield _pidfd_open(pid)
             after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
             pid = int(after_name.split()[1])  # its parent
+
+
+def _is_launcher(command_line: bytes) -> bool:
+    """Returns whether a process is a launcher, or a shell that runs one.
+
+    By the names of programs: "export_sorted.sh" holds "orted", and is none.
+
+    Args:
+        command_line: its words, each ended by a zero.
+    """
+    words = command_line.decode(errors="replace").split("\0")
+    if os.path.basename(words[0]) in _SHELLS and words[1:2] == ["-c"]:
+        words = words[2].split()
+    else:
+        words = words[:1]
+    return any(os.path.basename(word) in _LAUNCHERS for word in words)
 
 
 def _pidfd_open(pid: int) -> int:

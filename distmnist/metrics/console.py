@@ -50,23 +50,47 @@ class ConsoleWriter(MetricWriter):
         write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
-        """Prints the accuracy of each split."""
+        """Prints the metrics of each split."""
         print_results(evaluation.results)
 
 
 def print_results(results: Mapping[str, SplitResult]) -> None:
-    """Prints the accuracy of each split, in the format of the tutorial.
+    """Prints the metrics of each split: accuracy in the format of the tutorial.
 
     Args:
         results: result by name of the split.
     """
     for split, result in results.items():
-        write(
-            f"{_TITLES[split]}\n"
-            f"  Num examples: {result.num_examples}  "
-            f"Num correct: {result.num_correct}  "
-            f"Precision @ 1: {result.accuracy:0.04f}\n"
+        write(f"{_TITLES[split]}\n{_lines(result)}")
+
+
+def _lines(result: SplitResult) -> str:
+    """Returns the metrics of a split."""
+    counts, metrics = result.counts, dict(result.metrics)
+    lines = []
+    if counts:
+        lines.append(
+            f"  Num examples: {counts.num_examples}  "
+            f"Num correct: {counts.num_correct}  "
+            f"Precision @ 1: {counts.accuracy:0.04f}\n"
         )
+        del metrics["loss"], metrics["accuracy"]  # the tutorial does not print the loss
+    else:
+        metrics = {"num_examples": result.num_examples, **metrics}
+    if metrics:
+        values = (f"{metric_title(k)}: {_number(v)}" for k, v in metrics.items())
+        lines.append(f"  {'  '.join(values)}\n")
+    return "".join(lines)
+
+
+def metric_title(name: str) -> str:
+    """Returns the name of a metric as a title: "mean_error" as "Mean error"."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.5g}"
 
 
 def write(text: str) -> None:
@@ -96,6 +120,12 @@ def log_start(run: Run) -> None:
         float(schedules.learning_rate(config, size, config.warmup_steps)),
         f" after {config.warmup_steps} steps" if config.warmup_steps else "",
     )
+    if config.examples_per_step * size > run.num_examples:
+        logging.warning(
+            "The global batch, %d examples, is larger than the training split, %d: a "
+            "step takes examples several times; give a smaller --batch_size",
+            *(config.examples_per_step * size, run.num_examples),
+        )
     logging.info(
         "Steps: %d to %d, %s; run directory %s",
         run.start.step,
@@ -133,10 +163,15 @@ def log_end(run: Run, end: Progress, results: Mapping[str, SplitResult]) -> None
     logging.info(
         "Done: %d steps in %.1f s, %s examples/s", steps, end.seconds, f"{speed:,.0f}"
     )
-    values = ", ".join(
-        f"{name} {result.accuracy:.4f}" for name, result in results.items()
-    )
-    logging.info("Accuracy: %s", values)
+    names = dict.fromkeys(name for r in results.values() for name in r.metrics)
+    for name in names:
+        values = ", ".join(
+            f"{split} {result.metrics[name]:.4f}"
+            if name == "accuracy"
+            else f"{split} {_number(result.metrics[name])}"
+            for split, result in results.items()
+        )
+        logging.info("%s: %s", metric_title(name), values)
     log_dir = run.config.log_dir
     logging.info("Checkpoint: %s", RunDirectory(log_dir).checkpoint(end.step))
     for command in _NEXT:

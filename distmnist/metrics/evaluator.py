@@ -1,23 +1,38 @@
-"""The evaluator: accuracy of each split, counted on all ranks, summed once."""
+"""The evaluator: metrics of each split, summed on all ranks, exact for the split."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from distmnist.core.progress import Progress
 from distmnist.data import sampler
 from distmnist.data.dataset import DatasetSpec, Split
-from distmnist.data.tensors import scale
+from distmnist.data.tensors import normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.types import Evaluation, MetricWriter, Mistakes, SplitResult
+from distmnist.metrics.types import (
+    ClassCounts,
+    Errors,
+    Evaluation,
+    MetricWriter,
+    Mistakes,
+    Predictions,
+    SplitResult,
+)
 from distmnist.models import losses
 from distmnist.models.network import Network
 
 # Examples per pass: enough to use all cores, few enough to stay in their caches.
 _CHUNK = 1000
+
+# Classes up to which there is a confusion matrix: a million cells.
+_MAX_CLASSES = 1000
+
+_SHOWN = 2000  # examples of a split whose predicted numbers are drawn, at most
 
 
 class Evaluator:
@@ -49,11 +64,15 @@ class Evaluator:
         self._cluster = cluster
         self._spec = spec
         self._writer = writer or MetricWriter()
+        self._metrics: list[str] = []  # names, in the order of their sums
+        features = tf.TensorSpec([None, *spec.feature_shape], spec.feature_dtype)
+        targets = tf.TensorSpec([None, *spec.target_shape], spec.target_dtype)
+        self._evaluate_chunk = tf.function(self._chunk).get_concrete_function(
+            features, targets
+        )
         # One graph for splits of any size.
         position = tf.TensorSpec([], tf.int32)
-        features = tf.TensorSpec([None, spec.num_features], tf.uint8)
-        targets = tf.TensorSpec([None], tf.int32)
-        self._count = tf.function(self._count_shard).get_concrete_function(
+        self._evaluate = tf.function(self._shard).get_concrete_function(
             features, targets, position, position
         )
         self.results: dict[str, SplitResult] = {}
@@ -68,58 +87,123 @@ class Evaluator:
 
     def evaluate(self) -> dict[str, SplitResult]:
         """Returns the result of each split; all ranks must call it."""
-        counts = []
+        parts = []
         for split in self._splits.values():
             shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
             start, stop = tf.constant(shard.start), tf.constant(shard.stop)
-            counts.append(self._count(split.features, split.targets, start, stop))
-        totals = self._cluster.allreduce_sum(tf.stack(counts)).numpy()
+            parts.append(self._evaluate(split.features, split.targets, start, stop))
+        counts, sums = (
+            self._cluster.allreduce_sum(tf.stack(values)).numpy()
+            for values in zip(*parts)
+        )
         return {
-            name: SplitResult(
-                split.size,
-                int(total[0]),
-                total[1:].reshape(self._spec.num_classes, -1),
-            )
-            for (name, split), total in zip(self._splits.items(), totals)
+            name: self._result(split.size, *totals)
+            for (name, split), *totals in zip(self._splits.items(), counts, sums)
         }
 
-    def _count_shard(
+    def _result(
+        self, size: int, counts: NDArray[np.int32], sums: NDArray[np.float64]
+    ) -> SplitResult:
+        """Returns the result of a split, from its totals; see `_shard`."""
+        of_classes, accuracy = None, {}
+        if len(counts):
+            num_correct, num_examples, *cells = counts.tolist()
+            matrix: NDArray[np.int64] | None = None
+            if cells:
+                matrix = counts[2:].reshape(math.isqrt(len(cells)), -1).astype(np.int64)
+            of_classes = ClassCounts(num_examples, num_correct, matrix)
+            accuracy = {"accuracy": of_classes.accuracy}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            means = (sums[:, 0] / sums[:, 1]).tolist()
+        loss, *others = zip(self._metrics, means)
+        return SplitResult(
+            size, {**dict([loss]), **accuracy, **dict(others)}, of_classes
+        )
+
+    def _shard(
         self, features: tf.Tensor, targets: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
-    ) -> tf.Tensor:
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Evaluates the examples in [start, stop), the last chunk being shorter.
 
         Returns:
-            int32 [1 + num_classes**2]: the number of correct examples, and the
-            confusion matrix, row by row.
+            int32 [2 + num_classes**2]: the numbers of correct and of all examples, and
+            the confusion matrix, row by row, if there is one; [0] without classes.
+            float64 [number of metrics, 2]: sum and weight of each metric.
         """
-        num_classes = self._spec.num_classes
-        counts = tf.zeros(1 + num_classes**2, tf.int32)
+        counts, sums = map(tf.zeros_like, self._evaluate_chunk.structured_outputs)
         for first in tf.range(start, stop, _CHUNK):
             chunk = slice(first, tf.minimum(first + _CHUNK, stop))
-            logits = self._network(scale(features[chunk]))
-            correct = losses.evaluation(logits, targets[chunk])
-            matrix = losses.confusion(logits, targets[chunk], num_classes)
-            counts += tf.concat([[correct], tf.reshape(matrix, [-1])], axis=0)
+            more = self._evaluate_chunk(features[chunk], targets[chunk])
+            counts, sums = counts + more[0], sums + more[1]
+        return counts, sums
+
+    def _chunk(
+        self, features: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Evaluates some examples; see `_shard`."""
+        spec, network = self._spec, self._network
+        outputs = network.outputs(normalize(features, spec))
+        size = tf.cast(tf.shape(targets)[0], tf.float64)
+        loss = tf.cast(network.mean_loss(outputs, targets), tf.float64)
+        metrics = {"loss": (loss * size, size)}
+        metrics.update(network.metrics(restore_targets(outputs, spec), targets))
+        self._metrics = list(metrics)
+        sums = [
+            tf.stack([tf.cast(value, tf.float64) for value in pair])
+            for pair in metrics.values()
+        ]
+        return _counts(outputs, targets, spec), tf.stack(sums)
+
+
+def _counts(outputs: tf.Tensor, targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
+    """Counts the examples of each class; see `Evaluator._shard`."""
+    num_classes = spec.num_classes
+    if num_classes is None or outputs.shape.rank != targets.shape.rank + 1:
+        return tf.zeros(0, tf.int32)
+    logits = tf.reshape(outputs, [-1, num_classes])
+    labels = tf.reshape(targets, [-1])
+    counts = tf.stack([losses.evaluation(logits, labels), tf.size(labels)])
+    if num_classes > _MAX_CLASSES:
         return counts
+    matrix = losses.confusion(logits, labels, num_classes)
+    return tf.concat([counts, tf.reshape(matrix, [-1])], axis=0)
 
 
-def most_wrong(split: Split, network: Network, count: int = 18) -> Mistakes:
+def inspect(
+    split: Split, network: Network, spec: DatasetSpec, counts: ClassCounts | None
+) -> tuple[Mistakes | None, Predictions | None]:
+    """Returns the examples that the network is most wrong about, and its predictions.
+
+    Args:
+        split: the split, as tensors.
+        network: the network.
+        spec: shapes and classes of the data set.
+        counts: of the split, if there are any.
+
+    Returns:
+        The mistakes, for a class each; the predictions, for numbers; else None.
+    """
+    if spec.num_classes is None:
+        return None, predictions(split, network, spec)
+    if counts and not spec.target_shape:
+        return most_wrong(split, network, spec), None
+    return None, None
+
+
+def most_wrong(
+    split: Split, network: Network, spec: DatasetSpec, count: int = 18
+) -> Mistakes:
     """Returns the misclassified examples with the highest loss.
 
     It takes a pass over the whole split, on this rank alone.
 
     Args:
-        split: the split, as tensors.
+        split: the split, as tensors, of examples with a class each.
         network: what classifies its examples.
+        spec: shapes and classes of the data set.
         count: most examples to return.
     """
-    logits = tf.concat(
-        [
-            network(scale(split.features[first : first + _CHUNK]))
-            for first in range(0, split.size, _CHUNK)
-        ],
-        axis=0,
-    )
+    logits = tf.concat(list(_outputs(split.features, network, spec)), axis=0)
     labels = np.asarray(split.targets)
     example_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
         split.targets, logits
@@ -133,3 +217,49 @@ def most_wrong(split: Split, network: Network, count: int = 18) -> Mistakes:
         predictions[worst],
         np.exp(-example_losses[worst]),
     )
+
+
+def predictions(
+    split: Split, network: Network, spec: DatasetSpec, count: int = 18
+) -> Predictions | None:
+    """Returns predicted numbers.
+
+    It takes a pass over the whole split, on this rank alone.
+
+    Args:
+        split: the split, as tensors, of examples whose targets are numbers.
+        network: what predicts them.
+        spec: shapes of the data set, and the normalization of its targets.
+        count: most examples with large errors to return.
+
+    Returns:
+        The predictions; None if the outputs of a network with a loss of its own are not
+        in the shape of the targets.
+    """
+    outputs = tf.concat(list(_outputs(split.features, network, spec)), axis=0)
+    targets = np.asarray(split.targets)
+    predicted = restore_targets(outputs, spec).numpy()
+    if predicted.shape != targets.shape:
+        return None
+    # In units of the standard deviation: several targets may have several units.
+    errors = np.abs((predicted - targets) / np.reshape(spec.target_std, _row(spec)))
+    errors = errors.reshape(len(targets), -1).mean(axis=1)
+    worst = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:count]
+    step = -(-len(targets) // _SHOWN)
+    return Predictions(
+        predicted[::step],
+        targets[::step],
+        Errors(np.asarray(split.features)[worst], predicted[worst], targets[worst]),
+    )
+
+
+def _row(spec: DatasetSpec) -> tuple[int, ...]:
+    """Returns the shape in which the deviations of targets are divided by."""
+    return spec.target_shape if isinstance(spec.target_std, tuple) else ()
+
+
+def _outputs(
+    features: tf.Tensor, network: Network, spec: DatasetSpec
+) -> Iterator[tf.Tensor]:
+    for first in range(0, len(features), _CHUNK):
+        yield network.outputs(normalize(features[first : first + _CHUNK], spec))

@@ -9,6 +9,8 @@ from typing import IO
 
 from distmnist.core.progress import Progress
 from distmnist.distributed import devices
+from distmnist.metrics import records
+from distmnist.metrics.records import Record
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 
@@ -28,29 +30,19 @@ class JsonLinesWriter(MetricWriter):
         """
         self._file: IO[str] = path.open("a", buffering=1)
         self._size = size
-        self._write(kind="start", step=step, **devices.describe())
+        self._write({"kind": "start", "step": step, **devices.describe()})
 
     def train(self, metrics: TrainMetrics) -> None:
         """Writes a line."""
-        values = metrics._asdict()
-        del values["sec_per_step"]
-        self._write(kind="train", **values)
+        self._write(records.of_training(metrics))
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes a line per split."""
-        for split, result in evaluation.results.items():
-            self._write(
-                kind="eval",
-                step=progress.step,
-                consumed=progress.consumed,
-                split=split,
-                num_examples=result.num_examples,
-                num_correct=result.num_correct,
-                precision=result.accuracy,
-            )
+        for record in records.of_evaluation(progress, evaluation):
+            self._write(record)
 
-    def _write(self, **values: object) -> None:
-        line = json.dumps({**values, "size": self._size, "time": time.time()})
+    def _write(self, record: Record) -> None:
+        line = json.dumps({**record, "size": self._size, "time": time.time()})
         self._file.write(line + "\n")
 
     def close(self) -> None:

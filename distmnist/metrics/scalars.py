@@ -1,14 +1,14 @@
 """Scalars in TensorBoard: their descriptions, and the second x axis.
 
 TensorBoard's x axis is the step of a point. A step of N ranks consumes N batches, so
-the curves of different numbers of ranks do not line up over steps. `loss_vs_examples`
-and `precision_vs_examples` repeat a scalar with another step: the number of examples
-consumed.
+the curves of different numbers of ranks do not line up over steps. The loss and the
+metrics of evaluations are repeated as `loss_vs_examples` and so on, with another step:
+the number of examples consumed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from tensorboard.plugins.scalar import summary_v2 as scalar
 
 # By tag, or by the part of the tag before the slash.
 _DESCRIPTIONS = {
-    "loss": "Mean loss of the last global batch, before its step: softmax cross-entropy"
-    ", in nats.",
+    "loss": "Mean loss: in training of the last global batch, before its step; in "
+    "evaluations of the whole split. By default softmax cross-entropy, in nats, or the "
+    "squared error of normalized targets.",
     "learning_rate": "Learning rate of the last step, after scaling by the number of "
     "workers, warm-up and decay.",
     "gradient_norm": "Global L2 norm of the last step's gradient, averaged over all "
@@ -35,19 +36,8 @@ _DESCRIPTIONS = {
     "of the examples of this class that are predicted as such.",
 }
 
-# The tag of a scalar that is repeated over examples consumed.
-_OVER_EXAMPLES = {name: f"{name}_vs_examples" for name in ("loss", "precision")}
-OVER_EXAMPLES = frozenset(_OVER_EXAMPLES.values())
-"""Tags of points whose step is the number of examples consumed."""
-
-_DESCRIPTIONS.update(
-    {
-        tag: f"{_DESCRIPTIONS[name]} The x axis is the number of training examples "
-        "consumed by all workers together: runs of different numbers of workers line "
-        "up."
-        for name, tag in _OVER_EXAMPLES.items()
-    }
-)
+OVER_EXAMPLES = "_vs_examples"
+"""End of the tags of points whose step is the number of examples consumed."""
 
 
 class ScalarWriter:
@@ -66,22 +56,27 @@ class ScalarWriter:
         self.file = tf.summary.create_file_writer(str(path))
         self._described: set[str] = set()
 
-    def write(self, values: Mapping[str, float], step: int, consumed: int) -> None:
+    def write(
+        self,
+        values: Mapping[str, float],
+        step: int,
+        consumed: int = 0,
+        over_examples: Iterable[str] = (),
+    ) -> None:
         """Writes a point of each scalar, and those over examples.
 
         Args:
             values: scalars by tag.
             step: completed steps.
             consumed: examples consumed by all ranks together.
+            over_examples: tags of scalars that are repeated over examples.
         """
-        over_examples = {
-            tag: values[name] for name, tag in _OVER_EXAMPLES.items() if name in values
-        }
+        repeated = {tag + OVER_EXAMPLES: values[tag] for tag in over_examples}
         with self.file.as_default(step=step):
             self._write(values)
-        if over_examples:
+        if repeated:
             with self.file.as_default(step=consumed):
-                self._write(over_examples)
+                self._write(repeated)
 
     def _write(self, values: Mapping[str, float]) -> None:
         write_summaries(*(self._point(tag, value) for tag, value in values.items()))
@@ -92,7 +87,21 @@ class ScalarWriter:
             point.value[0].ClearField("metadata")  # TensorBoard reads the first only
             return point
         self._described.add(tag)
-        return scalar.scalar_pb(tag, value, _DESCRIPTIONS[tag.partition("/")[0]])
+        return scalar.scalar_pb(tag, value, _describe(tag))
+
+
+def _describe(tag: str) -> str:
+    """Returns the description of a scalar."""
+    name = tag.removesuffix(OVER_EXAMPLES)
+    description = _DESCRIPTIONS.get(
+        name.partition("/")[0], f"Metric {name} of the network, over the whole split."
+    )
+    if name == tag:
+        return description
+    return (
+        f"{description} The x axis is the number of training examples consumed by all "
+        "workers together: runs of different numbers of workers line up."
+    )
 
 
 def write_summaries(*summaries: Any) -> None:

@@ -1,7 +1,8 @@
 """TensorBoard: event files with scalars, images, histograms, the graph and the flags.
 
-The precision of each split is one scalar of its own TensorBoard run, `eval/<split>`,
-because TensorBoard colors the curves of a chart by run.
+The metrics of each split are scalars of its own TensorBoard run, `eval/<split>`,
+because TensorBoard colors the curves of a chart by run. The accuracy is called
+`precision` there, as in the tutorial.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.histogram import summary_v2 as histogram
@@ -21,9 +24,14 @@ from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
-from distmnist.metrics.evaluator import most_wrong
+from distmnist.metrics import evaluator
 from distmnist.metrics.scalars import ScalarWriter, write_summaries
-from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
+from distmnist.metrics.types import (
+    Evaluation,
+    MetricWriter,
+    SplitResult,
+    TrainMetrics,
+)
 
 # Charts of several curves, on the page "Custom scalars": regular expressions of the
 # tags in each.
@@ -34,6 +42,9 @@ _CHARTS = {
         "Recall": "recall_of_class/.+",
     },
 }
+
+# Classes up to which each has curves of its own.
+_MAX_CURVES = 50
 
 # Images and histograms take as long as an evaluation: they are written at most this
 # often, and at the end.
@@ -62,22 +73,14 @@ class TensorBoardWriter(MetricWriter):
         self._drawn = time.monotonic()
         values = {**dataclasses.asdict(config), "size": size}
         rows = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-        hyperparameters = {
+        self._hyperparameters = {
             name: value if isinstance(value, (bool, int, float)) else str(value)
             for name, value in values.items()
             if name in _HPARAMS
         }
-        evaluations = directory.evaluations.name
         with self._writer.as_default(step=0):
             tf.summary.text("flags", f"| flag | value |\n|---|---|\n{rows}")
-            hparams.hparams_config(
-                [hparams.HParam(name) for name in hyperparameters],
-                [
-                    hparams.Metric("precision", f"{evaluations}/{split}", split)
-                    for split in ("test", "validation", "train")
-                ],
-            )
-            hparams.hparams(hyperparameters)
+            hparams.hparams(self._hyperparameters)
             write_summaries(custom_scalar.pb(_layout()))
 
     def graph(self, graph: tf.Graph) -> None:
@@ -90,50 +93,60 @@ class TensorBoardWriter(MetricWriter):
         names = ("loss", "learning_rate", "gradient_norm", "examples_per_sec")
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
-        self._scalars.write(values, metrics.step, metrics.consumed)
+        self._scalars.write(values, metrics.step, metrics.consumed, ("loss",))
         self._writer.flush()  # the process may be killed before the next checkpoint
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes scalars, and from time to time images and histograms."""
+        if not self._splits:
+            self._write_hparams_config(evaluation.results)
         for split, result in evaluation.results.items():
             if split not in self._splits:
                 self._splits[split] = ScalarWriter(self._directory.evaluation(split))
             writer = self._splits[split]
-            accuracy = {"precision": result.accuracy}
-            writer.write(accuracy, progress.step, progress.consumed)
+            values = {
+                tag: result.metrics[name] for name, tag in _tags(result.metrics).items()
+            }
+            writer.write(values, progress.step, progress.consumed, values)
             writer.file.flush()
-        test = evaluation.results["test"]
-        of_classes = {
-            f"{tag}/{name}": value
-            for tag, values in (
-                ("precision_of_class", test.precision.tolist()),
-                ("recall_of_class", test.recall.tolist()),
-            )
-            for name, value in zip(evaluation.spec.class_names, values)
-            if not math.isnan(value)
-        }
-        self._scalars.write(of_classes, progress.step, progress.consumed)
+        test = evaluation.results["test"].counts
+        if test and len(evaluation.spec.class_names) <= _MAX_CURVES:
+            of_classes = {
+                f"{tag}/{name}": value
+                for tag, values in (
+                    ("precision_of_class", test.precision.tolist()),
+                    ("recall_of_class", test.recall.tolist()),
+                )
+                for name, value in zip(evaluation.spec.class_names, values)
+                if not math.isnan(value)
+            }
+            self._scalars.write(of_classes, progress.step)
         self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
         self._writer.flush()
 
+    def _write_hparams_config(self, results: Mapping[str, SplitResult]) -> None:
+        """Writes which metrics the table of runs has: they are known from now on."""
+        evaluations = self._directory.evaluations.name
+        tags = _tags(results["test"].metrics).values()
+        columns = [
+            hparams.Metric(tag, f"{evaluations}/{split}", f"{split} {tag}")
+            for tag in sorted(tags, key=lambda tag: tag != "precision")
+            for split in ("test", "validation", "train")
+        ]
+        with self._writer.as_default(step=0):
+            hparams.hparams_config(
+                [hparams.HParam(name) for name in self._hyperparameters], columns
+            )
+
     def _draw(self) -> None:
         """Writes images and histograms of the newest evaluation."""
         if self._pending is None:
             return
-        from distmnist.metrics import figures  # Matplotlib takes time to import
-
         step, evaluation = self._pending
-        names = evaluation.spec.class_names
-        matrix = evaluation.results["test"].confusion
-        mistakes = most_wrong(evaluation.test, evaluation.network)
-        images = {
-            "confusion_matrix": figures.confusion_matrix(matrix, names, "test"),
-            "most_wrong": figures.most_wrong(mistakes, evaluation.spec),
-        }
         with self._writer.as_default(step=step):
-            for name, image in images.items():
+            for name, image in _images(evaluation).items():
                 tf.summary.image(f"test/{name}", image[np.newaxis])
             for name, variable in evaluation.network.named_variables.items():
                 write_summaries(histogram.histogram_pb(name, variable.numpy().ravel()))
@@ -144,6 +157,23 @@ class TensorBoardWriter(MetricWriter):
         self._draw()
         for writer in (self._scalars, *self._splits.values()):
             writer.file.close()
+
+
+def _tags(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Returns the tag of each metric of a split, by name."""
+    tags = dict(zip(metrics, metrics))
+    if "accuracy" in tags and "precision" not in tags:
+        tags["accuracy"] = "precision"
+    return tags
+
+
+def _images(evaluation: Evaluation) -> dict[str, NDArray[np.uint8]]:
+    """Draws the images of the test split, by name."""
+    from distmnist.metrics import figures  # Matplotlib takes time to import
+
+    spec, counts = evaluation.spec, evaluation.results["test"].counts
+    found = evaluator.inspect(evaluation.test, evaluation.network, spec, counts)
+    return figures.draw(spec, counts, *found)
 
 
 def _layout() -> layout_pb2.Layout:

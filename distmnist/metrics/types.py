@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -39,14 +39,31 @@ class SplitResult(NamedTuple):
 
     Attributes:
         num_examples: size of the split.
-        num_correct: examples whose label has the highest logit.
+        metrics: all metrics by name, the loss first; "accuracy", the fraction of
+            correct examples, in [0, 1], for classes.
+        counts: what is counted for classes; None for targets that are numbers, and
+            where the outputs of a network with a loss of its own are no logits.
+    """
+
+    num_examples: int
+    metrics: Mapping[str, float]
+    counts: ClassCounts | None
+
+
+class ClassCounts(NamedTuple):
+    """The counts of a split of examples with classes.
+
+    Attributes:
+        num_examples: number of examples, or of classes to predict.
+        num_correct: those whose label has the highest logit.
         confusion: int64 [num_classes, num_classes]: number of examples by label (row)
             and prediction (column). Examples without finite logits are not counted.
+            None if there are too many classes.
     """
 
     num_examples: int
     num_correct: int
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
 
     @property
     def accuracy(self) -> float:
@@ -55,29 +72,85 @@ class SplitResult(NamedTuple):
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Precision of each class, [num_classes]; nan if it was never predicted."""
+        """Precision of each class, [num_classes]; nan if it was never predicted.
+
+        Empty without a confusion matrix.
+        """
+        if self.confusion is None:
+            return np.empty(0)
         return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=0))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Recall of each class, [num_classes]; nan if it has no examples."""
+        """Recall of each class, [num_classes]; nan if it has no examples.
+
+        Empty without a confusion matrix.
+        """
+        if self.confusion is None:
+            return np.empty(0)
         return _fractions(self.confusion.diagonal(), self.confusion.sum(axis=1))
+
+    def most_confused(self, count: int) -> list[tuple[int, int, int]]:
+        """Returns the most frequent confusions, the most frequent first.
+
+        None without a confusion matrix.
+
+        Args:
+            count: most of them to return.
+
+        Returns:
+            Label, prediction and number of examples of each.
+        """
+        if self.confusion is None:
+            return []
+        wrong = self.confusion * ~np.eye(len(self.confusion), dtype=bool)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+        pairs = zip(*np.unravel_index(order, wrong.shape))
+        return [(int(i), int(j), int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
 
 
 class Mistakes(NamedTuple):
     """The misclassified examples of a split with the highest loss, highest first.
 
     Attributes:
-        features: uint8 [n, num_features].
+        features: [n, *feature_shape], as in the data set.
         labels: int32 [n].
         predictions: int [n]; class of the highest logit.
         probabilities: float [n]; predicted probability of the label.
     """
 
-    features: NDArray[np.uint8]
+    features: NDArray[Any]
     labels: NDArray[np.int32]
     predictions: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+
+
+class Predictions(NamedTuple):
+    """Predicted numbers of examples of a split, and their targets.
+
+    Attributes:
+        predicted: float32 [n, *target_shape]; a sample of a large split.
+        targets: likewise.
+        worst: the examples of the split with the largest errors.
+    """
+
+    predicted: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    worst: Errors
+
+
+class Errors(NamedTuple):
+    """The examples of a split with the largest errors, largest first.
+
+    Attributes:
+        features: [n, *feature_shape], as in the data set.
+        predicted: float32 [n, *target_shape].
+        targets: likewise.
+    """
+
+    features: NDArray[Any]
+    predicted: NDArray[np.float32]
+    targets: NDArray[np.float32]
 
 
 class Evaluation(NamedTuple):

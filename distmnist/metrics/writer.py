@@ -19,8 +19,10 @@ from distmnist.metrics.tensorboard import TensorBoardWriter
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 
-def create_writer(config: Config, cluster: Cluster, step: int) -> MetricWriter:
-    """Returns the metric writer of this rank; rank 0 alone writes.
+def create_writer(
+    config: Config, cluster: Cluster, step: int, history: MetricWriter
+) -> MetricWriter:
+    """Returns the metric writer of this rank; rank 0 alone writes files.
 
     Rank 0 also writes the flags of the run, as a flag file.
 
@@ -28,18 +30,20 @@ def create_writer(config: Config, cluster: Cluster, step: int) -> MetricWriter:
         config: run configuration; its run directory exists.
         cluster: the ranks.
         step: completed steps.
+        history: further writer, on all ranks.
 
     Raises:
         RunError: a file cannot be written.
     """
     if cluster.rank != 0:
-        return MetricWriter()
+        return history
     directory = RunDirectory(config.log_dir)
     with _write_errors(config.log_dir):
         directory.flags.write_text(to_flags(config))
     return _AllWriters(
         config.log_dir,
         (
+            lambda: history,
             ConsoleWriter,
             lambda: JsonLinesWriter(directory.metrics, cluster.size, step),
             lambda: TensorBoardWriter(directory, config, cluster.size),

@@ -37,7 +37,6 @@ class Cnn(Network):
             name: create_layer(name, shape, (config.seed, index))
             for index, (name, shape) in enumerate(_shapes(spec).items())
         }
-        self._feature_shape = spec.feature_shape
         self._seed = config.seed
         self._dtype = tf.as_dtype(config.compute_dtype)
 
@@ -47,7 +46,7 @@ class Cnn(Network):
         """Computes logits; see `Network`."""
         training = position is not None
         into, out_of = mixed_precision.casts(self._dtype if training else tf.float32)
-        units = into(tf.reshape(features, [-1, *self._feature_shape]))
+        units = into(features)
         for name in ("conv1", "conv2"):
             weights, biases = self.layers[name]
             with tf.name_scope(name):
@@ -99,5 +98,5 @@ def _shapes(spec: DatasetSpec) -> dict[str, tuple[int, ...]]:
         "conv1": (_KERNEL, _KERNEL, shape[2], first),
         "conv2": (_KERNEL, _KERNEL, first, second),
         "dense": (math.prod(pooled) * second, _UNITS),
-        "softmax_linear": (_UNITS, spec.num_classes),
+        "softmax_linear": (_UNITS, spec.num_classes or math.prod(spec.target_shape)),
     }

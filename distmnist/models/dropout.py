@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
-# Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") is
-# counter-based: each value of its counter yields four numbers, on every rank the same.
-_PHILOX = 1
-_NUMBERS = 4
+from distmnist.core.errors import InputError
+from distmnist.data import random
 
 
 def dropout(
@@ -29,14 +31,45 @@ def dropout(
     Returns:
         The tensor, of the same type and shape.
     """
-    batch, width = tf.shape(units)[0], units.shape[1]
-    blocks = -(-width // _NUMBERS)  # counter values per example
-    start = tf.cast(position, tf.uint64) * tf.constant(blocks, tf.uint64)
-    numbers = tf.raw_ops.StatelessRandomUniformV2(
-        shape=[batch, blocks * _NUMBERS],
-        key=tf.constant([seed], tf.uint64),
-        counter=tf.stack([start, tf.constant(layer, tf.uint64)]),
-        alg=_PHILOX,
-    )
+    return dropout_like(units, rate, None, seed, position, layer)
+
+
+def dropout_like(
+    units: tf.Tensor,
+    rate: float,
+    noise_shape: Sequence[Any] | None,
+    seed: int,
+    position: tf.Tensor,
+    layer: int,
+) -> tf.Tensor:
+    """Applies dropout as Keras does, to units of any shape; see `dropout`.
+
+    Args:
+        units: float [batch, ...].
+        rate: fraction of units set to zero, in [0, 1).
+        noise_shape: shape of the random choice, [batch, ...], which is broadcast; a
+            size of None is that of the units. None: each unit is chosen by itself.
+        seed: seed of the run.
+        position: position of the batch's first example.
+        layer: index of this dropout in its network.
+
+    Returns:
+        The tensor, of the same type and shape.
+    """
+    sizes = [
+        given if isinstance(given, int) else size
+        for given, size in zip(
+            (noise_shape or units.shape)[1:], units.shape[1:].as_list()
+        )
+    ]
+    if None in sizes:
+        raise InputError(
+            f"dropout: units of the shape {units.shape}: only the size of the batch "
+            "may be unknown; give the network inputs of a fixed shape"
+        )
+    batch = tf.shape(units)[0]
+    numbers = random.uniform(batch, math.prod(sizes), seed, position, layer)
+    if len(sizes) != 1:
+        numbers = tf.reshape(numbers, [batch, *sizes])
     kept = units / tf.cast(1.0 - rate, units.dtype)
-    return tf.where(numbers[:, :width] >= rate, kept, tf.zeros_like(kept))
+    return tf.where(numbers >= rate, kept, tf.zeros_like(kept))

@@ -1,4 +1,4 @@
-"""The loss, and the counts that evaluations are made of.
+"""Losses, and the sums and counts that evaluations are made of.
 
 `loss` and `evaluation` have the names that they have in the tutorial's mnist.py.
 """
@@ -12,8 +12,8 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the mean softmax cross-entropy of a batch, float32 scalar.
 
     Args:
-        logits: float32 [batch, num_classes].
-        labels: int32 [batch], in [0, num_classes).
+        logits: float32 [batch, ..., num_classes].
+        labels: int32 [batch, ...], in [0, num_classes).
     """
     return tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -29,6 +29,33 @@ def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """
     correct = tf.math.in_top_k(targets=labels, predictions=logits, k=1)
     return tf.reduce_sum(tf.cast(correct, tf.int32))
+
+
+def mean_squared_error(outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Returns the mean squared error of a batch, float32 scalar.
+
+    Args:
+        outputs: float32 [batch, ...].
+        targets: float32, of the same shape.
+    """
+    return tf.reduce_mean(tf.square(outputs - targets))
+
+
+def regression_errors(
+    outputs: tf.Tensor, targets: tf.Tensor
+) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
+    """Returns the sums of the absolute and the squared errors, and their number.
+
+    Args:
+        outputs: float32 [batch, ...].
+        targets: float32, of the same shape.
+    """
+    errors = tf.cast(outputs, tf.float64) - tf.cast(targets, tf.float64)
+    count = tf.size(errors, tf.int64)
+    return {
+        "mean_absolute_error": (tf.reduce_sum(tf.abs(errors)), count),
+        "mean_squared_error": (tf.reduce_sum(tf.square(errors)), count),
+    }
 
 
 def confusion(logits: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tf.Tensor:

@@ -8,6 +8,7 @@ meaning that it has in the tutorial's mnist.py; of the other functions there, `l
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -38,7 +39,9 @@ class Mlp(Network):
     ) -> tf.Tensor:
         """Computes logits; see `Network`."""
         return inference(
-            features, self.layers, tf.float32 if position is None else self._dtype
+            tf.reshape(features, [-1, self.spec.num_features]),
+            self.layers,
+            tf.float32 if position is None else self._dtype,
         )
 
     @classmethod
@@ -67,7 +70,7 @@ def inference(
         Logits, float32 [batch, num_classes].
     """
     into, out_of = mixed_precision.casts(dtype)
-    units = into(features)
+    units = into(tf.cast(features, tf.float32))
     for scope, layer in zip(Mlp.SCOPES, layers):
         with tf.name_scope(scope):
             units = tf.matmul(units, into(layer.weights)) + into(layer.biases)
@@ -78,4 +81,9 @@ def inference(
 
 def _sizes(config: Config, spec: DatasetSpec) -> tuple[int, ...]:
     """Returns the number of units from the input to the output."""
-    return (spec.num_features, config.hidden1, config.hidden2, spec.num_classes)
+    return (
+        spec.num_features,
+        config.hidden1,
+        config.hidden2,
+        spec.num_classes or math.prod(spec.target_shape),
+    )

@@ -2,45 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.data import tensors
 from distmnist.data.dataset import DatasetSpec
+from distmnist.distributed.cluster import Cluster
+from distmnist.models import graph_checks, losses
+from distmnist.models.keras_layers import KerasLayers, is_layer
 
 
 class Network(tf.Module):  # type: ignore[misc]
-    """Maps features to logits. Subclass it for a network of your own.
+    """Maps features to outputs. Subclass it for a network of your own.
 
-    docs/data-and-networks.md has an example.
+    docs/data-and-networks.md has an example, and what it must do so that N workers
+    compute what one does. Its variables and its Keras layers are attributes, also in
+    lists and dictionaries. What it creates depends on the configuration and the spec
+    alone.
 
-    Its variables are attributes, also in lists and dictionaries, and have unique names.
-    Their initial values depend on the configuration and the spec alone.
+    Attributes:
+        spec: shapes and classes of the data set.
     """
+
+    spec: DatasetSpec
 
     def __init__(self, config: Config, spec: DatasetSpec | None = None):
         """Creates the variables.
 
-        A subclass takes `spec` too, by that name, unless its shapes are fixed.
+        A subclass takes `spec` too, by that name. One that takes the configuration
+        alone gets its features flat, float32 [batch, num_features].
 
         Args:
-            config: run configuration: seed, layer sizes, compute type.
+            config: run configuration: seed, layer sizes, compute type, hparams.
             spec: shapes and classes of the data set.
 
         Raises:
             InputError: the network does not support these shapes.
         """
         super().__init__()
+        self._takes_flat_features = False
+        self._keras: KerasLayers | None = None
+        self._cluster = Cluster()
+        if spec is not None:
+            self.spec = spec
 
     def __call__(
         self, features: tf.Tensor, position: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Computes logits.
+        """Computes logits, or for targets that are numbers their normalized values.
 
         Args:
-            features: float32 [batch, num_features], in [0, 1].
+            features: float32 [batch, *feature_shape], normalized as the spec says; or
+                int32, if the spec's features are.
             position: in training, the position of the batch's first example in the
                 stream of training examples, int64 scalar, at least 0; the others
                 follow it. Randomness must depend on it and the seed alone, as in
@@ -48,9 +67,49 @@ class Network(tf.Module):  # type: ignore[misc]
                 in evaluation and inference.
 
         Returns:
-            Logits, float32 [batch, num_classes].
+            float32 [batch, num_classes], or [batch, *target_shape] for numbers.
         """
         raise NotImplementedError
+
+    def loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the loss: softmax cross-entropy, or squared error for numbers.
+
+        Override it for another one. It must be a mean over examples.
+
+        Args:
+            outputs: of `__call__`.
+            targets: int32 [batch, *target_shape]; float32, normalized, for numbers.
+
+        Returns:
+            The mean over the batch, float32 scalar; or the loss of each example,
+            [batch].
+        """
+        if self.spec.num_classes is None:
+            return losses.mean_squared_error(outputs, targets)
+        return losses.loss(outputs, targets)
+
+    def metrics(
+        self, outputs: tf.Tensor, targets: tf.Tensor
+    ) -> Mapping[str, tuple[tf.Tensor, tf.Tensor]]:
+        """Returns further metrics of a batch; accuracy is always counted for classes.
+
+        Override it for others. Each is the quotient of two sums, which are added up
+        over batches and ranks, so that it is exact for the whole split.
+
+        Args:
+            outputs: of `__call__`; numbers in the units of the targets.
+            targets: as in the data set.
+
+        Returns:
+            The sum over the batch and its weight (number of examples), by name. For
+            numbers: mean absolute and mean squared error.
+        """
+        if (
+            self.spec.num_classes is not None
+            or outputs.shape.rank != targets.shape.rank
+        ):
+            return {}
+        return losses.regression_errors(outputs, targets)
 
     @classmethod
     def step_flops(cls, config: Config, spec: DatasetSpec) -> float:
@@ -67,6 +126,126 @@ class Network(tf.Module):  # type: ignore[misc]
         """
         return math.inf
 
+    def mean_over_ranks(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of a tensor over all ranks; it has a gradient.
+
+        For what depends on more than one example, such as the moments of a batch.
+
+        Args:
+            value: tensor of the same shape on all ranks.
+        """
+        return self._cluster.allreduce_mean(value)
+
+    # What follows is called by the framework, and not to be overridden.
+
+    def build(self, config: Config, cluster: Cluster) -> None:
+        """Creates the variables of Keras layers, and makes the layers rank-invariant.
+
+        Args:
+            config: run configuration.
+            cluster: the ranks whose global batch batch normalization refers to.
+
+        Raises:
+            InputError: a layer cannot be made rank-invariant.
+        """
+        layers = self._keras_layers()
+        if layers:
+            self._keras = KerasLayers(layers)
+            dtype = "int32" if self.spec.feature_dtype == "int32" else "float32"
+            self(tf.zeros([2, *self.spec.feature_shape], dtype))
+            self._keras.make_rank_invariant(config, cluster)
+        self._cluster = cluster
+        for name, variable in self.trainable.items():
+            if variable.dtype != tf.float32:
+                raise InputError(
+                    f"network {self.label}: variable {name} is of type "
+                    f"{variable.dtype.name}; what is trained must be float32: create "
+                    "it so, or with trainable=False"
+                )
+        if not self.trainable:
+            raise InputError(
+                f"network {self.label}: has no trainable variables; create them in "
+                "__init__, as attributes"
+            )
+
+    def outputs(
+        self, features: tf.Tensor, position: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Calls the network, and checks what it returns and does.
+
+        Args:
+            features: of `__call__`, in the spec's shape.
+            position: of `__call__`.
+
+        Raises:
+            InputError: the outputs do not match the data set, or something would
+                depend on the rank.
+        """
+        if self._takes_flat_features:
+            features = tf.reshape(features, [-1, self.spec.num_features])
+        if self._keras:
+            self._keras.enter(features, position)
+        outputs = self(features, position)
+        if not tf.is_tensor(outputs):
+            raise InputError(
+                f"network {self.label}: returned a {type(outputs).__name__}; return "
+                "one tensor (for several outputs, concatenated along the last axis; "
+                "loss and metrics can split them)"
+            )
+        outputs = tf.cast(outputs, tf.float32)
+        if self._has_one_number and outputs.shape[1:].as_list() == [1]:
+            # Minus targets of shape [batch], it would become [batch, batch].
+            outputs = tf.squeeze(outputs, axis=1)
+        own_loss = type(self).loss is not Network.loss
+        return outputs if own_loss else self._conform(outputs)
+
+    @property
+    def _has_one_number(self) -> bool:
+        """Whether the target of an example is one number."""
+        return self.spec.num_classes is None and self.spec.target_shape == ()
+
+    @contextlib.contextmanager
+    def checked(self) -> Iterator[None]:
+        """Checks what is added to a graph inside, of training: see `graph_checks`.
+
+        Raises:
+            InputError: something would depend on the rank.
+        """
+        generators = self._keras.generators if self._keras else {}
+        with graph_checks.rank_invariant(self.label, self.named_variables, generators):
+            yield
+
+    def training_loss(
+        self, features: tf.Tensor, targets: tf.Tensor, position: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns the loss of a batch of training examples, float32 scalar.
+
+        The regularization losses of Keras layers are added to it.
+
+        Args:
+            features: of `outputs`.
+            targets: as in the data set.
+            position: of `__call__`.
+        """
+        outputs = self.outputs(features, position)
+        loss = self.mean_loss(outputs, targets)
+        return tf.add_n([loss, *self._keras.losses()]) if self._keras else loss
+
+    def mean_loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of a batch, float32 scalar.
+
+        Args:
+            outputs: of `outputs`.
+            targets: as in the data set.
+        """
+        loss = self.loss(outputs, tensors.normalize_targets(targets, self.spec))
+        return tf.reduce_mean(loss) if loss.shape.rank else loss
+
+    @property
+    def label(self) -> str:
+        """Name of the network, for messages."""
+        return type(self).__name__
+
     @property
     def named_variables(self) -> dict[str, tf.Variable]:
         """All variables by name, in a fixed order.
@@ -79,8 +258,59 @@ class Network(tf.Module):  # type: ignore[misc]
             name = variable.name.partition(":")[0]
             if name in named:
                 raise InputError(
-                    f"network {type(self).__name__}: two variables are named {name}; "
+                    f"network {self.label}: two variables are named {name}; "
                     "give each a unique name, as in tf.Variable(…, name=…)"
                 )
             named[name] = variable
-        return named
+        return {**named, **(self._keras.variables if self._keras else {})}
+
+    @property
+    def trainable(self) -> dict[str, tf.Variable]:
+        """The variables that are trained, by name."""
+        frozen = self._keras.frozen if self._keras else ()
+        return {
+            name: variable
+            for name, variable in self.named_variables.items()
+            if variable.trainable and name not in frozen
+        }
+
+    @property
+    def statistics(self) -> list[tf.Variable]:
+        """Moving averages that each rank computes of its own examples."""
+        return self._keras.statistics if self._keras else []
+
+    def _keras_layers(self) -> Mapping[str, Any]:
+        """Returns the outermost Keras layers by the path of their attribute."""
+        found = self._flatten(predicate=is_layer, with_path=True)
+        return {"/".join(map(str, path)): layer for path, layer in found}
+
+    def _conform(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns outputs in the shape of the targets.
+
+        Raises:
+            InputError: they are of another.
+        """
+        spec = self.spec
+        wanted = list(spec.target_shape)
+        if spec.num_classes is not None:
+            wanted.append(spec.num_classes)
+        shape = outputs.shape[1:].as_list() if outputs.shape.rank else None
+        if (
+            shape is None
+            or len(shape) != len(wanted)
+            or any(
+                size not in (None, size_wanted)
+                for size, size_wanted in zip(shape, wanted)
+            )
+        ):
+            what = (
+                f"{spec.num_classes} classes"
+                if spec.num_classes is not None
+                else f"targets of shape {wanted or 'a number'}"
+            )
+            raise InputError(
+                f"network {self.label}: its outputs have the shape "
+                f"{['batch', *(shape or ())]}, but the data set has {what}; return "
+                f"{['batch', *wanted]}, or override loss"
+            )
+        return outputs

@@ -1,51 +1,129 @@
-"""Finds and creates the network that --model names."""
+"""Finds and creates the network that --model names, or that `fit` is given."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import math
+import random
+from collections.abc import Iterator
+from typing import Any
 
-from distmnist.core import registry
+import numpy as np
+import tensorflow as tf
+
+from distmnist.core import registry, user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data.dataset import DatasetSpec
+from distmnist.distributed.cluster import Cluster
+from distmnist.models.keras_layers import is_layer
 from distmnist.models.network import Network
 
 
-def find(name: str) -> type[Network]:
-    """Returns the class of a network.
+def find(name: str) -> Any:
+    """Returns what creates a network, or a network.
 
     Args:
-        name: a name in `core.registry.MODELS`, or `package.module:Class`, a subclass of
-            `Network` in a module that Python can import.
+        name: a name in `core.registry.MODELS`, or `package.module:attribute`.
 
     Raises:
-        InputError: there is no such class.
+        UserError: there is no such name.
     """
-    found = registry.load("model", name, registry.MODELS)
-    if not (isinstance(found, type) and issubclass(found, Network)):
-        raise InputError(
-            f"flag --model={name}: is not a network; derive it from distmnist.Network, "
-            "as in class MyNetwork(distmnist.Network)"
-        )
-    return found
+    return registry.load("model", name, registry.MODELS)
 
 
-def create(name: str, config: Config, spec: DatasetSpec) -> Network:
-    """Creates a network, with its initial values.
+def step_flops(config: Config, spec: DatasetSpec) -> float:
+    """Estimates the cost of a training step; see `Network.step_flops`."""
+    found = find(config.model)
+    if isinstance(found, type) and issubclass(found, Network):
+        return found.step_flops(config, spec)
+    return math.inf
+
+
+def create(
+    config: Config,
+    spec: DatasetSpec,
+    cluster: Cluster | None = None,
+    network: Any = None,
+) -> Network:
+    """Creates the network of a run, with its initial values.
+
+    They depend on the configuration and the spec alone: unseeded generators of Python,
+    NumPy and TensorFlow, and so those of Keras, start from --seed.
 
     Args:
-        name: name of the network; see `find`.
         config: run configuration.
-        spec: shapes and classes of the data set; passed on unless the class takes the
-            configuration alone.
+        spec: shapes and classes of the data set.
+        cluster: the ranks that train it; None: inference.
+        network: replaces the one that --model names: a `Network`, a Keras layer or
+            model; or a class or function of (config, spec) that returns one.
 
     Raises:
-        InputError: there is no such network, or it does not support these shapes.
+        UserError: there is no such network, or it does not support these shapes.
     """
-    network = find(name)
+    label = f"flag --model={config.model}" if network is None else "argument network"
+    with user_code.reported(), _seeded(config.seed):
+        found = find(config.model) if network is None else network
+        created = _call(found, config, spec)
+        if not isinstance(created, Network):
+            created = _wrap(created, config, spec, label)
+        # A network that takes the configuration alone was not given the spec.
+        created._takes_flat_features = _takes_only_config(created)
+        created.spec = spec
+        created.build(config, cluster or Cluster())
+    return created
+
+
+def _call(found: Any, config: Config, spec: DatasetSpec) -> Any:
+    """Calls a class or a function with what it takes; returns anything else."""
+    if not callable(found) or isinstance(found, tf.Module) or is_layer(found):
+        return found
+    if isinstance(found, type) and issubclass(found, Network):
+        takes_spec = not _takes_only_config(found)
+        return found(config, spec=spec) if takes_spec else found(config)
+    arguments = {"config": config, "spec": spec}
+    parameters = [
+        parameter
+        for parameter in inspect.signature(found).parameters.values()
+        if parameter.kind
+        in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and (parameter.default is parameter.empty or parameter.name in arguments)
+    ]
+    if all(parameter.name in arguments for parameter in parameters):
+        return found(**{p.name: arguments[p.name] for p in parameters})
+    return found(*list(arguments.values())[: len(parameters)])
+
+
+def _takes_only_config(network: Any) -> bool:
+    """Returns whether the constructor of a network takes no spec."""
     parameters = inspect.signature(network.__init__).parameters.values()
-    takes_spec = any(
+    return not any(
         parameter.name == "spec" or parameter.kind is parameter.VAR_KEYWORD
         for parameter in parameters
     )
-    return network(config, spec=spec) if takes_spec else network(config)
+
+
+def _wrap(created: Any, config: Config, spec: DatasetSpec, label: str) -> Network:
+    if not is_layer(created):
+        raise InputError(
+            f"{label}: is, or returned, a {type(created).__name__}, which is not a "
+            "network; give a distmnist.Network, or a Keras layer or model"
+        )
+    from distmnist.models.keras_network import KerasNetwork
+
+    return KerasNetwork(config, spec, created)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Has unseeded generators start from a seed inside."""
+    python, numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from distmnist.optim.gradients import dense
+
 
 def accumulated_loss(
     loss_of: Callable[[tf.Tensor], tf.Tensor],
@@ -32,7 +34,8 @@ def accumulated_loss(
             with tf.GradientTape() as tape:
                 loss = loss_of(index)
             total += loss
-            sums = [s + g for s, g in zip(sums, tape.gradient(loss, variables))]
+            parts = dense(tape.gradient(loss, variables), variables)
+            sums = [s + part for s, part in zip(sums, parts)]
         means = {v.ref(): s / passes for v, s in zip(variables, sums)}
 
         def gradients(dy: tf.Tensor, variables: Sequence[tf.Variable]) -> Any:

@@ -12,6 +12,7 @@ from distmnist.core.config import Config
 from distmnist.core.progress import Progress, Ramp
 from distmnist.distributed.cluster import Cluster
 from distmnist.optim import schedules
+from distmnist.optim.gradients import dense, warn_of_unused
 
 
 class DistributedSgd:
@@ -42,13 +43,12 @@ class DistributedSgd:
         # Horovod wraps a v1 optimizer: its wrapper of Keras optimizers predates Keras
         # 3, which comes with TensorFlow 2.18, and averages nothing there.
         if config.momentum:
-            sgd = (_FlatMomentum if self._is_flat else v1.MomentumOptimizer)(
+            sgd = (_FlatMomentum if self._is_flat else _Momentum)(
                 self.learning_rate, config.momentum
             )
         else:
-            sgd = (_FlatSgd if self._is_flat else v1.GradientDescentOptimizer)(
-                self.learning_rate
-            )
+            sgd = (_FlatSgd if self._is_flat else _Sgd)(self.learning_rate)
+        sgd.variable_names = list(variables)
         # Otherwise the first step would create them, after a checkpoint is restored.
         sgd._create_slots(self._variables)
         self.slots = {
@@ -93,7 +93,19 @@ class DistributedSgd:
         return [tf.zeros(v.shape) for v in self._variables]
 
 
-class _Flat:
+class _Dense:
+    """Makes all gradients dense; `variable_names` are for its warning."""
+
+    variable_names: list[str]
+
+    def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+        pairs = super().compute_gradients(*args, **kwargs)  # type: ignore[misc]
+        gradients, variables = zip(*pairs)
+        warn_of_unused(gradients, self.variable_names)
+        return list(zip(dense(gradients, variables), variables))
+
+
+class _Flat(_Dense):
     """Concatenates the gradients to one vector between their computation and use.
 
     Horovod sends one tensor as it lies in memory; several it copies into a buffer and
@@ -101,7 +113,7 @@ class _Flat:
     """
 
     def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
-        pairs = super().compute_gradients(*args, **kwargs)  # type: ignore[misc]
+        pairs = super().compute_gradients(*args, **kwargs)
         gradients, self._variables = zip(*pairs)
         flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
         return [(flat, self._variables[0])]  # the variable lends its name only
@@ -115,6 +127,14 @@ class _Flat:
         pairs = zip(gradients, self._variables)
         apply = super().apply_gradients  # type: ignore[misc]
         return apply(pairs, *args, **kwargs)
+
+
+class _Sgd(_Dense, v1.GradientDescentOptimizer):  # type: ignore[misc]
+    pass
+
+
+class _Momentum(_Dense, v1.MomentumOptimizer):  # type: ignore[misc]
+    pass
 
 
 class _FlatSgd(_Flat, v1.GradientDescentOptimizer):  # type: ignore[misc]

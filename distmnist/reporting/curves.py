@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distmnist.metrics.console import metric_title
+from distmnist.reporting import tables
 from distmnist.reporting.reader import Line, RunRecord
 
 EPOCHS, STEPS, EXAMPLES, SECONDS = "epochs", "steps", "examples", "seconds"
@@ -81,51 +84,15 @@ def charts(runs: Sequence[RunRecord]) -> list[Chart]:
 
     def training(field: str) -> dict[int, Curve]:
         return {
-            index: _curve(run, run.train, field)
+            index: _curve(run, run.train, [line[field] for line in run.train])
             for index, run in enumerate(runs)
             if run.train
         }
 
-    unit = "accuracy (fraction)"
-    if len(runs) == 1:
-        (run,) = runs
-        evals = {
-            split: _curve(run, lines, "precision") for split, lines in run.eval.items()
-        }
-        splits = legend(runs, ())
-        accuracies = [
-            Chart(
-                "precision",
-                "Accuracy on each split",
-                unit,
-                False,
-                {splits.index(split): curve for split, curve in evals.items()},
-            )
-        ]
-    else:
-        accuracies = [
-            Chart(
-                "precision" if split == "test" else f"precision_{split}",
-                f"Accuracy on the {split} split",
-                unit,
-                False,
-                {
-                    index: _curve(run, run.eval[split], "precision")
-                    for index, run in enumerate(runs)
-                    if split in run.eval
-                },
-            )
-            for split in ("test", "validation", "train")
-        ]
+    draw = _of_splits if len(runs) == 1 else _of_runs
     return [
-        Chart(
-            "loss",
-            "Loss of the last global batch",
-            "cross-entropy (nats)",
-            True,
-            training("loss"),
-        ),
-        *accuracies,
+        Chart("loss", "Loss of the last global batch", "loss", True, training("loss")),
+        *(chart for name in tables.metric_names(runs) for chart in draw(runs, name)),
         Chart(
             "throughput",
             "Throughput of all workers",
@@ -139,9 +106,56 @@ def charts(runs: Sequence[RunRecord]) -> list[Chart]:
     ]
 
 
-def _curve(run: RunRecord, lines: Sequence[Line], field: str) -> Curve:
-    """Returns the curve of a field of some lines."""
-    y = np.array([line[field] for line in lines], np.float64)
+def _of_splits(runs: Sequence[RunRecord], name: str) -> list[Chart]:
+    """Returns the chart of a metric of a single run: a curve for each split."""
+    (run,) = runs
+    splits = legend(runs, ())
+    curves = {splits.index(split): _of_metric(run, split, name) for split in run.eval}
+    title = f"{metric_title(name)} on each split"
+    return [_chart(name, "", title, curves)]
+
+
+def _of_runs(runs: Sequence[RunRecord], name: str) -> list[Chart]:
+    """Returns the charts of a metric, one for each split: a curve for each run."""
+    title = metric_title(name)
+    charts = []
+    for split in ("test", "validation", "train"):
+        curves = {
+            index: _of_metric(run, split, name)
+            for index, run in enumerate(runs)
+            if split in run.eval
+        }
+        suffix = "" if split == "test" else f"_{split}"
+        charts.append(_chart(name, suffix, f"{title} on the {split} split", curves))
+    return charts
+
+
+def _chart(
+    metric: str, suffix: str, title: str, curves: Mapping[int, Curve | None]
+) -> Chart:
+    """Returns the chart of a metric of evaluations, without the curves that lack it."""
+    file = {"accuracy": "precision", "loss": "loss_eval"}.get(metric, metric)
+    unit = f"{metric_title(metric).lower()}"
+    return Chart(
+        re.sub(r"[^\w.-]", "_", file) + suffix,
+        title,
+        "accuracy (fraction)" if metric == "accuracy" else unit,
+        metric == "loss",
+        {index: curve for index, curve in curves.items() if curve is not None},
+    )
+
+
+def _of_metric(run: RunRecord, split: str, name: str) -> Curve | None:
+    """Returns the curve of a metric of a split; None if it has no such metric."""
+    lines = [line for line in run.eval[split] if name in line["metrics"]]
+    if not lines:
+        return None
+    return _curve(run, lines, [line["metrics"][name] for line in lines])
+
+
+def _curve(run: RunRecord, lines: Sequence[Line], values: Sequence[float]) -> Curve:
+    """Returns the curve of a value of each of some lines."""
+    y = np.array(values, np.float64)
     kept = _extremes(y)
     steps = np.array([line["step"] for line in lines], np.float64)[kept]
     x = {

@@ -97,13 +97,11 @@ def _write_files(
     for index, run in enumerate(runs):
         if run.evaluation is None:
             continue
-        spec, results, mistakes = run.evaluation
-        matrix = figures.confusion_matrix(
-            results["test"].confusion, spec.class_names, "test"
-        )
-        Image.fromarray(matrix).save(directory / f"confusion_matrix-{index}.png")
-        wrong = figures.most_wrong(mistakes, spec)
-        Image.fromarray(wrong).save(directory / f"most_wrong-{index}.png")
+        spec, results, mistakes, predictions = run.evaluation
+        counts = results["test"].counts
+        images = figures.draw(spec, counts, mistakes, predictions)
+        for name, image in images.items():
+            Image.fromarray(image).save(directory / f"{name}-{index}.png")
 
 
 def _chart(chart: Chart) -> Mapping[str, Any]:

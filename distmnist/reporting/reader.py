@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from distmnist.core.run_directory import RunDirectory
 from distmnist.data import tensors
 from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.evaluator import Evaluator, most_wrong
-from distmnist.metrics.types import Mistakes, SplitResult
+from distmnist.metrics import evaluator
+from distmnist.metrics.evaluator import Evaluator
+from distmnist.metrics.types import Mistakes, Predictions, SplitResult
+from distmnist.models.network import Network
 
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""
@@ -30,9 +33,11 @@ _TRAIN = ("epoch", "loss", "gradient_norm", "examples_per_sec")
 _FIELDS: Mapping[str, _Fields] = {
     "start": _ALL,
     "train": {**_ALL, **dict.fromkeys(_TRAIN, _NUMBER)},
-    "eval": {**_ALL, "split": str, "num_examples": int, "precision": _NUMBER},
+    "eval": {**_ALL, "split": str, "num_examples": int, "metrics": dict},
 }
 """What the report needs of each kind of line."""
+
+_CORRECT = "correct the line, or restore the file"
 
 
 class CheckpointEvaluation(NamedTuple):
@@ -41,12 +46,16 @@ class CheckpointEvaluation(NamedTuple):
     Attributes:
         spec: shapes and classes of the data set.
         results: result by name of the split.
-        most_wrong: misclassified examples of the test split.
+        most_wrong: misclassified examples of the test split; None if the targets are
+            not a class each, or the network has a loss of its own.
+        predictions: predicted numbers of the test split; None if the targets are
+            classes, likewise.
     """
 
     spec: DatasetSpec
     results: Mapping[str, SplitResult]
-    most_wrong: Mistakes
+    most_wrong: Mistakes | None
+    predictions: Predictions | None
 
 
 class RunRecord(NamedTuple):
@@ -57,7 +66,8 @@ class RunRecord(NamedTuple):
         start: newest "start" line of metrics.jsonl; empty if there is none.
         train: "train" lines, in the order of steps; "elapsed" is the training time, in
             seconds, without the pauses between a stop and a resumption.
-        eval: "eval" lines by name of the split, likewise.
+        eval: "eval" lines by name of the split, likewise; "metrics" has the metrics by
+            name.
         saved: metadata of the newest checkpoint; None if there is no valid one.
         evaluation: evaluation of that checkpoint; None if it failed.
         failure: reason why there is no evaluation; else empty.
@@ -85,15 +95,56 @@ class RunRecord(NamedTuple):
         return passes
 
 
+class Replaced(NamedTuple):
+    """What replaces settings of a run; None: nothing.
+
+    Attributes:
+        input_data_dir: of every run.
+        dataset: --dataset of the first run, and of the others on the same data.
+        model: --model of the first run, and of the others whose own does not fit.
+    """
+
+    input_data_dir: str | None = None
+    dataset: str | None = None
+    model: str | None = None
+
+
+NOTHING = Replaced()
+
+
+def read_all(
+    log_dirs: Sequence[str], cluster: Cluster, replaced: Replaced
+) -> list[RunRecord]:
+    """Reads the records of runs, and evaluates their newest checkpoints.
+
+    Args:
+        log_dirs: run directories.
+        cluster: a single process.
+        replaced: what replaces settings of the runs.
+
+    Raises:
+        InputError: metrics.jsonl of a run is missing or malformed.
+    """
+    runs: list[RunRecord] = []
+    for log_dir in log_dirs:
+        first = runs[0].saved if runs else None
+        runs.append(read(log_dir, cluster, replaced, first))
+    return runs
+
+
 def read(
-    log_dir: str, cluster: Cluster, input_data_dir: str | None = None
+    log_dir: str,
+    cluster: Cluster,
+    replaced: Replaced = NOTHING,
+    first: Saved | None = None,
 ) -> RunRecord:
     """Reads the record of a run, and evaluates its newest checkpoint.
 
     Args:
         log_dir: run directory.
         cluster: a single process.
-        input_data_dir: directory of the data files; by default that of the run.
+        replaced: what replaces its settings.
+        first: the run that `replaced` is about; None: this one.
 
     Raises:
         InputError: metrics.jsonl is missing or malformed.
@@ -108,7 +159,7 @@ def read(
     saved, evaluation, failure = None, None, ""
     try:
         saved = inference.find(log_dir, cluster)
-        evaluation = _evaluate(saved, cluster, input_data_dir)
+        evaluation = _evaluate(saved, cluster, replaced, first)
     except UserError as error:
         failure = str(error)
     return RunRecord(
@@ -123,20 +174,35 @@ def read(
 
 
 def _evaluate(
-    saved: Saved, cluster: Cluster, input_data_dir: str | None
+    saved: Saved, cluster: Cluster, replaced: Replaced, first: Saved | None
 ) -> CheckpointEvaluation:
-    """Evaluates a checkpoint.
+    """Evaluates a checkpoint; see `read`.
 
     Raises:
         UserError: the checkpoint or its data set cannot be loaded.
     """
-    dataset = inference.load_dataset(saved, cluster, input_data_dir)
-    splits = tensors.to_tensors(dataset.splits)
-    network = inference.load(saved, cluster)
-    results = Evaluator(splits, network, cluster, dataset.spec).evaluate()
-    return CheckpointEvaluation(
-        dataset.spec, results, most_wrong(splits["test"], network)
-    )
+    name = replaced.dataset
+    if first and first.dataset["fingerprint"] != saved.dataset["fingerprint"]:
+        name = None
+    dataset = inference.load_dataset(saved, cluster, replaced.input_data_dir, name)
+    spec, splits = dataset.spec, tensors.to_tensors(dataset.splits)
+    network = _load_network(saved, cluster, replaced.model, first)
+    results = Evaluator(splits, network, cluster, spec).evaluate()
+    counts = results["test"].counts
+    found = evaluator.inspect(splits["test"], network, spec, counts)
+    return CheckpointEvaluation(spec, results, *found)
+
+
+def _load_network(
+    saved: Saved, cluster: Cluster, model: str | None, first: Saved | None
+) -> Network:
+    """Creates the network of a checkpoint; see `read`."""
+    if model is None:
+        return inference.load(saved, cluster)
+    if first:
+        with contextlib.suppress(InputError):
+            return inference.load(saved, cluster)
+    return inference.load(saved.of_model(model), cluster)
 
 
 def _read_lines(path: Path) -> list[Line]:
@@ -161,13 +227,21 @@ def _read_lines(path: Path) -> list[Line]:
             if number == len(texts):  # the last is incomplete if the run was killed
                 break
             raise InputError(
-                f"{path}, line {number}: is not JSON; delete the line"
+                f"{path}, line {number}: is not JSON; {_CORRECT}"
             ) from None
+        line = _with_metrics(line)
         reason = _fault(line)
         if reason:
-            raise InputError(f"{path}, line {number}: {reason}; delete the line")
+            raise InputError(f"{path}, line {number}: {reason}; {_CORRECT}")
         lines.append(line)
     return lines
+
+
+def _with_metrics(line: Any) -> Any:
+    """Returns a line of an evaluation with its metrics, which version 0.1 lacked."""
+    if isinstance(line, dict) and "metrics" not in line and "precision" in line:
+        return {**line, "metrics": {"accuracy": line["precision"]}}
+    return line
 
 
 def _fault(line: object) -> str:
@@ -178,6 +252,10 @@ def _fault(line: object) -> str:
     for name, types in _FIELDS.get(line["kind"], _ALL).items():
         if not isinstance(line.get(name), types) or isinstance(line.get(name), bool):
             return f"has no valid {name!r}"
+    metrics = line["metrics"] if line["kind"] == "eval" else {}
+    for name, value in metrics.items():
+        if not isinstance(value, _NUMBER) or isinstance(value, bool):
+            return f"has no valid metric {name!r}"
     return ""
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distmnist.core.config import FAULTS, OUTPUT, Config
+from distmnist.metrics.console import metric_title
 from distmnist.reporting.reader import RunRecord
 
 # Fields that describe neither the configuration nor the environment.
@@ -40,16 +41,33 @@ class Column(NamedTuple):
     numeric: bool
 
 
+def metric_names(runs: Sequence[RunRecord]) -> list[str]:
+    """Returns the names of the metrics of evaluations: accuracy first, loss last.
+
+    Args:
+        runs: runs to compare.
+    """
+    names = dict.fromkeys(
+        name
+        for run in runs
+        for lines in run.eval.values()
+        for line in lines
+        for name in line["metrics"]
+    )
+    return sorted(names, key=lambda name: (name == "loss") - (name == "accuracy"))
+
+
 def results(runs: Sequence[RunRecord]) -> list[Column]:
     """Returns the columns of metrics.
 
     Args:
         runs: runs to compare.
     """
+    data = {run.saved.dataset["fingerprint"] for run in runs if run.saved}
 
-    def accuracy(split: str) -> Callable[[RunRecord], float | None]:
+    def metric(split: str, name: str) -> Callable[[RunRecord], float | None]:
         return lambda run: (
-            run.eval[split][-1]["precision"] if split in run.eval else None
+            run.eval[split][-1]["metrics"].get(name) if split in run.eval else None
         )
 
     def newest(field: str) -> Callable[[RunRecord], float | None]:
@@ -63,27 +81,48 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
         title: str,
         value: Callable[[RunRecord], float | None],
         form: str,
-        largest_is_best: bool = False,
+        best: Callable[[Sequence[float]], float] | None = None,
     ) -> Column:
         values = [value(run) for run in runs]
         cells = [_MISSING if x is None else format(x, form) for x in values]
         finite = [x for x in values if x is not None and np.isfinite(x)]
         # Compared as shown: a difference that cannot be seen makes none the better.
-        top = format(max(finite), form) if largest_is_best and finite else None
+        top = format(best(finite), form) if best and finite else None
         if len({cell for cell in cells if cell != _MISSING}) < 2:
             top = None
         return Column(title, cells, [cell == top for cell in cells], True)
 
     return [
         *(
-            column(f"Accuracy, {split}", accuracy(split), ".4f", True)
+            column(
+                f"{metric_title(name)}, {split}",
+                metric(split, name),
+                ".4f" if name == "accuracy" else ",.5g",
+                # Metrics on different data say nothing about which run is better.
+                _better(name, runs) if len(data) < 2 else None,
+            )
+            for name in metric_names(runs)
             for split in ("test", "validation", "train")
         ),
         column("Loss, last global batch", newest("loss"), ".4g"),
-        column("Examples/s, median", throughput, ",.0f", True),
+        column("Examples/s, median", throughput, ",.0f", max),
         column("Steps", newest("step"), ",.0f"),
         column("Epochs", newest("epoch"), ",.4g"),
     ]
+
+
+def _better(
+    name: str, runs: Sequence[RunRecord]
+) -> Callable[[Sequence[float]], float] | None:
+    """Returns which values of a metric are better; None if that is not known."""
+    if name == "accuracy":
+        return max
+    if name == "loss" or name.endswith("_error"):
+        return min
+    for run in runs:
+        if run.saved and run.saved.config.best_metric.startswith(f"{name}:"):
+            return max if run.saved.config.best_metric.endswith("max") else min
+    return None
 
 
 class Facts(NamedTuple):
@@ -139,7 +178,7 @@ def _facts(run: RunRecord) -> dict[str, str]:
 
 def text(value: object) -> str:
     """Formats a value of a configuration."""
-    if value is None or value == ():
+    if value in (None, (), "", {}):
         return _MISSING
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))

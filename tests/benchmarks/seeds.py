@@ -168,7 +168,7 @@ def _train_distmnist(directory: str, seeds: int) -> None:
                     trainer.pipeline.take(last - step)
                 )
                 step = last
-                row.append(evaluator.evaluate()["test"].accuracy)
+                row.append(evaluator.evaluate()["test"].metrics["accuracy"])
             accuracies.append(row)
         if cluster.rank == 0:
             measuring.report(accuracies=accuracies)

@@ -28,7 +28,7 @@ def model(request: pytest.FixtureRequest) -> str:
 
 
 def create(model: str) -> Network:
-    network = registry.create(model, Config(model=model), MNIST)
+    network = registry.create(Config(model=model), MNIST)
     for variable in network.variables:  # zero biases hide their use
         if "biases" in variable.name:
             variable.assign(tf.random.stateless_normal(variable.shape, (0, 1)) / 10)
@@ -51,7 +51,10 @@ def test_keras_computes_the_same(model: str) -> None:
     assert peer.count_params() == SIZES[model]
     peer.set_weights(weights(network))
     np.testing.assert_allclose(
-        peer(images(), training=False), network(images()), rtol=1e-4, atol=1e-5
+        peer(images(), training=False),
+        network(images().reshape(20, 28, 28, 1)),
+        rtol=1e-4,
+        atol=1e-5,
     )
     dropouts = [each for each in peer.layers if isinstance(each, keras.layers.Dropout)]
     assert [each.rate for each in dropouts] == DROPOUTS[model]
@@ -72,7 +75,9 @@ def test_torch_computes_the_same(model: str) -> None:
         parameter.data = torch.tensor(array.transpose(order))
     with torch.no_grad():
         logits = peer.eval()(torch.tensor(images()))
-    np.testing.assert_allclose(logits, network(images()), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        logits, network(images().reshape(20, 28, 28, 1)), rtol=1e-4, atol=1e-5
+    )
     dropouts = [each.p for each in peer if isinstance(each, torch.nn.Dropout)]
     assert dropouts == DROPOUTS[model]
 

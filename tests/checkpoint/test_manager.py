@@ -25,7 +25,6 @@ from distmnist.metrics.types import SplitResult
 from distmnist.models.mlp import Mlp
 
 SUFFIXES = (".data-00000-of-00001", ".index", ".sha256")
-CONFUSION = np.zeros((10, 10), np.int64)
 DATASET = Synthetic(Config(fake_sizes=(20, 10, 10), seed=0)).load()
 
 
@@ -105,7 +104,7 @@ def test_other_tools_can_read_it(tmp_path: Path) -> None:
 
 
 def precision(correct: int) -> SplitResult:
-    return SplitResult(10, correct, np.zeros((10, 10), int))
+    return SplitResult(10, {"loss": 1.0, "accuracy": correct / 10}, None)
 
 
 def test_prunes_all_but_the_newest_and_the_best(tmp_path: Path) -> None:
@@ -288,3 +287,13 @@ def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
     (small_disk / "ballast").unlink()
     assert contents(small_disk) == before
     assert format.latest(RunDirectory(small_disk)) == str(small_disk / "model.ckpt-9")
+
+
+@pytest.mark.parametrize("name", ["a[b] c", "x\\y", "q*?{z}", "ünïcode"])
+def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    twice_as_large = saved(tmp_path / name, 10)
+    manager, loaded = create(small(tmp_path / name))
+    with manager:
+        assert manager.restore() is not None
+    for mine, theirs in zip(flat(loaded), flat(twice_as_large)):
+        np.testing.assert_array_equal(2 * mine, theirs)

@@ -30,7 +30,8 @@ def _log(directory: RunDirectory) -> None:
     for path in (directory.path, directory.evaluation("test")):
         writer = ScalarWriter(path)
         for step in (10, 20, 30):
-            writer.write({"loss": 1.0, "gradient_norm": 1.0}, step, 5 + 100 * step)
+            values = {"loss": 1.0, "gradient_norm": 1.0}
+            writer.write(values, step, 5 + 100 * step, ("loss",))
         writer.file.close()
 
 

@@ -153,7 +153,8 @@ def test_related_types_are_converted() -> None:
     )
     values = dataclasses.asdict(config)
     assert json.loads(json.dumps(values)) == {**values, "fake_sizes": [5, 6, 7]} | {
-        "profile": []
+        "profile": [],
+        "image_size": [],
     }
     assert (values["batch_size"], values["learning_rate"]) == (7, 1.0)
     assert type(values["learning_rate"]) is float
@@ -248,3 +249,8 @@ def test_variables_in_the_path_of_a_flagfile(
     (tmp_path / "flags.txt").write_text("--batch_size=7\n")
     monkeypatch.setenv("SOMEWHERE", str(tmp_path))
     assert parse("--flagfile=$SOMEWHERE/flags.txt").batch_size == 7
+
+
+def test_numbers_have_a_limit() -> None:
+    with pytest.raises(InputError, match=r"--hidden1=4294967297: must be at most"):
+        Config(hidden1=2**32 + 1)

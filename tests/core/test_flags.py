@@ -11,7 +11,8 @@ from distmnist import __version__
 from distmnist.core import flags
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.core.options import at_least, groups_of, option, reuse, validate
+from distmnist.core.options import groups_of, option, reuse, validate
+from distmnist.core.rules import at_least
 
 
 @dataclasses.dataclass(frozen=True)

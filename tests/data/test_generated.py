@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from distmnist.core.config import Config
-from distmnist.data.dataset import Dataset
+from distmnist.data.dataset import Dataset, Split
 from distmnist.data.sources.digits import Digits
 from distmnist.data.sources.synthetic import Synthetic
 from tests.data.idx_files import Files, put, source
@@ -30,8 +30,8 @@ def test_digits_are_scikit_learns_as_scipy_resizes_them() -> None:
     assert [s.size for s in splits] == [1297, 200, 300]
     order = np.random.RandomState(0).permutation(1797)
     digits = load_digits()
-    images = np.concatenate([s.features for s in splits]).astype(float)
-    resized = zoom(digits.images, (1, 3.5, 3.5), order=1)[order].reshape(-1, 784)
+    images = np.concatenate([s.features for s in splits]).astype(float)[..., 0]
+    resized = zoom(digits.images, (1, 3.5, 3.5), order=1)[order]
     assert np.abs(images - resized * 255 / 16).max() <= 0.5 + 1e-6
     targets = np.concatenate([s.targets for s in splits])
     assert (targets == digits.target[order]).all()
@@ -61,7 +61,10 @@ def test_synthetic_data_do_not_change_between_versions() -> None:
 def test_synthetic_data_can_be_learned() -> None:
     """The nearest class mean is nearly always right."""
     data = synthetic()
-    train, test = data.train, data.test
+    train, test = (
+        Split(split.features.reshape(split.size, -1), split.targets)
+        for split in (data.train, data.test)
+    )
     means = np.stack([train.features[train.targets == k].mean(0) for k in range(10)])
     distances = ((test.features[:, None] - means) ** 2).sum(-1)
     assert (distances.argmin(1) == test.targets).mean() > 0.95
@@ -76,7 +79,7 @@ def test_arrays_match_the_spec(tmp_path: Path, small: Files, dataset: str) -> No
     assert data.spec.class_names == tuple("0123456789")
     assert len(data.spec.class_names) == data.spec.num_classes
     for split in data.splits.values():
-        assert split.features.shape == (split.size, data.spec.num_features)
+        assert split.features.shape == (split.size, *data.spec.feature_shape)
         assert split.targets.shape == (split.size,)
         assert split.features.dtype == np.uint8
         assert split.targets.dtype == np.int32
@@ -92,7 +95,8 @@ def test_sources_import_nothing_slow() -> None:
     code = (
         "import sys, distmnist.data.loading, distmnist.data.sources.auto, "
         "distmnist.data.sources.synthetic; "
-        "print({'tensorflow', 'sklearn', 'scipy', 'tqdm', 'urllib.request'}"
+        "print({'tensorflow', 'sklearn', 'scipy', 'tqdm', 'urllib.request', 'PIL',"
+        " 'pyarrow'}"
         " & set(sys.modules))"
     )
     output = subprocess.run(

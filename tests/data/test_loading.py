@@ -52,20 +52,21 @@ def test_loads_a_custom_source() -> None:
     config = Config(dataset="tests.data.test_loading:Colors")
     dataset = loading.load(config, Cluster())
     assert dataset.spec == loading.find_source(config).spec == Colors.spec
-    assert dataset.spec.num_features == dataset.train.features.shape[1] == 18
+    assert dataset.spec.num_features == 18
+    assert dataset.train.features.shape == (6, 3, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mnits", "must be auto, mnist, digits, fake or package.module:attribute"),
-        ("tests.no_such:Colors", "cannot import tests.no_such"),
-        ("tests.data.test_loading:NAMES", "is not a source of data; give a class"),
-        ("tests.data.test_loading:str", "test_loading has no str"),
         (
-            "tests.data.test_loading:no_source",
-            "is not a source of data; give a class",
+            "mnits",
+            "there is no such path; give that of data, auto, mnist, digits, fake",
         ),
+        ("tests.no_such:Colors", "cannot import tests.no_such"),
+        ("tests.data.test_loading:NAMES", "is not a data set; give a function"),
+        ("tests.data.test_loading:str", "test_loading has no str"),
+        ("tests.data.test_loading:no_source", "returned a str; return a Dataset"),
     ],
 )
 def test_an_unknown_name_is_reported_in_one_line(name: str, message: str) -> None:
@@ -117,3 +118,16 @@ def test_a_custom_source_may_have_a_registered_name(tmp_path: Path) -> None:
         "tests.data.test_loading:Colors", tmp_path, "digits", colors.fingerprint
     )
     assert matching.spec == Colors.spec
+
+
+def test_data_that_changed_since_training_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    arrays = {"x_train": np.zeros((20, 2)), "y_train": np.arange(20) % 2}
+    np.savez(path, **arrays)
+    config = Config(dataset=str(path))
+    trained_on = loading.load(config, Cluster())
+    found = load_matching(str(path), tmp_path, "mine", trained_on.fingerprint)
+    assert found.fingerprint == trained_on.fingerprint
+    np.savez(path, **{**arrays, "y_train": 1 - arrays["y_train"]})
+    with pytest.raises(InputError, match=f"{path}: not the data .*; restore them"):
+        load_matching(str(path), tmp_path, "mine", trained_on.fingerprint)

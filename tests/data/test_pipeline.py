@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from distmnist.data import sampler
-from distmnist.data.dataset import Split
+from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.pipeline import InputPipeline
 
 NUM_EXAMPLES = 23
+SPEC = DatasetSpec((2,), NUM_EXAMPLES)
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def source() -> Split:
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_shards_partition_every_global_batch(source: Split, size: int) -> None:
-    pipelines = [InputPipeline(source, 4, 7, rank, size) for rank in range(size)]
+    pipelines = [InputPipeline(source, SPEC, 4, 7, rank, size) for rank in range(size)]
     blocks = [pipeline.take(9) for pipeline in pipelines]
     together = np.stack([block.indices for block in blocks], axis=1).ravel()
     expected = sampler.stream(7, 0, 9 * 4 * size, NUM_EXAMPLES)
@@ -34,9 +35,9 @@ def test_shards_partition_every_global_batch(source: Split, size: int) -> None:
 
 
 def test_the_examples_consumed_are_the_whole_state(source: Split) -> None:
-    whole = InputPipeline(source, 4, 7, rank=1, size=2)
+    whole = InputPipeline(source, SPEC, 4, 7, rank=1, size=2)
     first, second = whole.take(5), whole.take(6)
-    resumed = InputPipeline(source, 4, 7, rank=1, size=2)
+    resumed = InputPipeline(source, SPEC, 4, 7, rank=1, size=2)
     resumed.consumed = first.consumed
     again = resumed.take(6)
     np.testing.assert_array_equal(again.indices, second.indices)
@@ -44,15 +45,15 @@ def test_the_examples_consumed_are_the_whole_state(source: Split) -> None:
 
 
 def test_blocks_reach_each_stop(source: Split) -> None:
-    pipeline = InputPipeline(source, 4, 7)
+    pipeline = InputPipeline(source, SPEC, 4, 7)
     blocks = list(pipeline.blocks(10, iter([11, 14, 20])))
     assert [block.num_steps for block in blocks] == [1, 3, 6]
     assert [block.consumed for block in blocks] == [4, 16, 40]
 
 
 def test_reads_scaled_features_with_their_targets(source: Split) -> None:
-    pipeline = InputPipeline(source, 4, 7)
-    features, targets = pipeline.read(tf.constant([3, 22]))
+    pipeline = InputPipeline(source, SPEC, 4, 7)
+    features, targets = pipeline.read(tf.constant([3, 22]), tf.constant(0, tf.int64))
     expected = np.array([[3, 103], [22, 122]], np.float32) / np.float32(255)
     np.testing.assert_array_equal(features, expected)
     np.testing.assert_array_equal(targets, [3, 22])

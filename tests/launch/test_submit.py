@@ -64,7 +64,7 @@ def test_environment_variables_are_those_of_the_cluster() -> None:
     assert not Path(config.log_dir).exists()
 
 
-@pytest.mark.parametrize("flag", ["--max_steps=-1", "--bogus", "--dataset=imagenet"])
+@pytest.mark.parametrize("flag", ["--max_steps=-1", "--bogus", "--dataset=:imagenet"])
 def test_wrong_flags_of_the_training_are_refused(flag: str) -> None:
     with pytest.raises(InputError, match=flag.strip("-").split("=")[0]):
         training.check([flag])

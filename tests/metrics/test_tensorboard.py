@@ -96,6 +96,12 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
         }
         assert list(expected) == [30, 60]
         assert scalars(server, f"digits/eval/{split}", "precision") == expected
+        losses = {
+            line["step"]: pytest.approx(line["metrics"]["loss"], rel=1e-5)
+            for line in lines
+            if line.get("split") == split
+        }
+        assert scalars(server, f"digits/eval/{split}", "loss") == losses
 
     precision, recall = (
         [scalars(server, "digits", f"{kind}_of_class/{name}") for name in range(10)]
@@ -106,7 +112,11 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
         # A class that was never predicted has no precision, and a recall of 0.
         assert 0 <= predicted[60] <= 1 if 60 in predicted else found[60] == 0
     # With examples as the step, runs of other numbers of ranks line up: 2 x 100 a step.
-    for run, tag in (("digits", "loss"), ("digits/eval/test", "precision")):
+    for run, tag in (
+        ("digits", "loss"),
+        ("digits/eval/test", "precision"),
+        ("digits/eval/test", "loss"),
+    ):
         assert scalars(server, run, f"{tag}_vs_examples") == {
             200 * step: value for step, value in scalars(server, run, tag).items()
         }
@@ -158,8 +168,18 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
     (group,) = groups
     assert group["hparams"]["learning_rate"] == 0.1
     assert group["hparams"]["size"] == 2
-    values = {value["name"]["group"]: value["value"] for value in group["metricValues"]}
-    assert values["eval/test"] == scalars(server, "digits/eval/test", "precision")[60]
+    for value in group["metricValues"]:
+        run, tag = (value["name"][key] for key in ("group", "tag"))
+        assert value["value"] == scalars(server, f"digits/{run}", tag)[60]
+    found = [
+        (value["name"]["group"], value["name"]["tag"])
+        for value in group["metricValues"]
+    ]
+    assert sorted(found) == [
+        (f"eval/{split}", tag)
+        for split in ("test", "train", "validation")
+        for tag in ("loss", "precision")
+    ]
 
     assert b"softmax_linear" in fetch(server, "plugin/graphs/graph", run="digits")
 

@@ -13,32 +13,51 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress
-from distmnist.data.dataset import Split
+from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.records import History
 from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.step_timer import StepTimer
-from distmnist.metrics.types import Evaluation, Run, SplitResult
+from distmnist.metrics.types import ClassCounts, Evaluation, Run, SplitResult
 from distmnist.metrics.writer import create_writer
-from distmnist.models.mlp import Mlp
+from distmnist.models import registry
 
 # Class 9 has a recall of 0.48: the others of its examples are predicted as 4.
 CONFUSION = np.diag([1000] * 9 + [480])
 CONFUSION[9, 4] = 520
 RESULTS = {
-    "train": SplitResult(55000, 52112, CONFUSION),
-    "validation": SplitResult(5000, 4800, CONFUSION),
-    "test": SplitResult(10000, 9480, CONFUSION),
+    split: SplitResult(
+        size,
+        {"loss": 0.25, "accuracy": correct / size, "f1": 0.75},
+        ClassCounts(size, correct, CONFUSION),
+    )
+    for split, size, correct in (
+        ("train", 55000, 52112),
+        ("validation", 5000, 4800),
+        ("test", 10000, 9480),
+    )
 }
+NUMBERS = {
+    split: SplitResult(2, {"loss": 0.25, "mean_absolute_error": 12345.678}, None)
+    for split in RESULTS
+}
+PRICES = DatasetSpec((3,), feature_dtype="float32", target_name="price")
 TEST = Split(np.zeros((2, 784), np.uint8), np.array([9, 4], np.int32))
 
 
-def write_metrics(directory: Path, rank: int) -> None:
-    """Writes the metrics of 100 steps in 2 seconds, and of an evaluation."""
+def write_metrics(directory: Path, rank: int, numbers: bool = False) -> None:
+    """Writes the metrics of 100 steps in 2 seconds, and of an evaluation.
+
+    Args:
+        directory: Run directory.
+        rank: Rank that writes.
+        numbers: Whether the targets are numbers, rather than classes.
+    """
     config = Config(log_dir=str(directory))
     cluster = Cluster()
     cluster.rank, cluster.size = rank, 2
-    writer = create_writer(config, cluster, 0)
+    writer = create_writer(config, cluster, 0, History())
 
     @tf.function
     def double(x: tf.Tensor) -> tf.Tensor:
@@ -51,7 +70,14 @@ def write_metrics(directory: Path, rank: int) -> None:
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         timer.measure(progress)
     timer.write(progress)
-    writer.evaluation(progress, Evaluation(RESULTS, TEST, Mlp(config, SPEC), SPEC))
+    if numbers:
+        split = Split(np.ones((2, 3), np.float32), np.array([1, 2], np.float32))
+        network = registry.create(config, PRICES)
+        evaluation = Evaluation(NUMBERS, split, network, PRICES)
+    else:
+        network = registry.create(config, SPEC)
+        evaluation = Evaluation(RESULTS, TEST, network, SPEC)
+    writer.evaluation(progress, evaluation)
     writer.close()
 
 
@@ -63,11 +89,38 @@ def test_console_keeps_the_tutorials_lines(
         "Step 100: loss = 0.57 (0.020 sec)\n"
         "Training Data Eval:\n"
         "  Num examples: 55000  Num correct: 52112  Precision @ 1: 0.9475\n"
+        "  F1: 0.75\n"
         "Validation Data Eval:\n"
         "  Num examples: 5000  Num correct: 4800  Precision @ 1: 0.9600\n"
+        "  F1: 0.75\n"
         "Test Data Eval:\n"
         "  Num examples: 10000  Num correct: 9480  Precision @ 1: 0.9480\n"
+        "  F1: 0.75\n"
     )
+
+
+def test_console_prints_the_metrics_of_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_metrics(tmp_path, rank=0, numbers=True)
+    assert capsys.readouterr().out.endswith(
+        "Test Data Eval:\n  Num examples: 2  Loss: 0.25  Mean absolute error: 12346\n"
+    )
+
+
+def test_tensorboard_has_the_metrics_and_plots_of_numbers(tmp_path: Path) -> None:
+    write_metrics(tmp_path, rank=0, numbers=True)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    tags = set(events.Tags()["tensors"])
+    assert {"test/predictions", "test/residuals"} <= tags
+    assert not any("confusion" in tag or "of_class" in tag for tag in tags)
+    events = EventAccumulator(str(tmp_path / "eval/test"))
+    events.Reload()
+    for tag, step in (("", 100), ("_vs_examples", 20000)):
+        (error,) = events.Tensors(f"mean_absolute_error{tag}")
+        assert error.step == step
+        assert float(tf.make_ndarray(error.tensor_proto)) == pytest.approx(12345.678)
 
 
 def test_metrics_are_json_lines(tmp_path: Path) -> None:
@@ -99,6 +152,7 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
         "num_examples": 10000,
         "num_correct": 9480,
         "precision": 0.948,
+        "metrics": {"loss": 0.25, "accuracy": 0.948, "f1": 0.75},
         "size": 2,
     }
 
@@ -134,13 +188,13 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
         events.Reload()
         (precision,) = events.Tensors("precision")
         value = float(tf.make_ndarray(precision.tensor_proto))
-        assert value == pytest.approx(result.accuracy)
+        assert value == pytest.approx(result.metrics["accuracy"])
 
 
 def test_only_the_first_point_of_a_scalar_is_described(tmp_path: Path) -> None:
     writer = ScalarWriter(tmp_path)
     for step in (1, 2):
-        writer.write({"loss": 0.5, "step_ms/p50": 1.0}, step, 100 * step)
+        writer.write({"loss": 0.5, "step_ms/p50": 1.0}, step, 100 * step, ("loss",))
     writer.file.close()
     (path,) = map(str, tmp_path.iterdir())
     described = [

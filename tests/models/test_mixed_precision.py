@@ -24,12 +24,14 @@ from distmnist.models import losses, mixed_precision, registry
 def test_gradients_are_those_of_float32(
     name: str, dtype: tf.DType, tolerance: float
 ) -> None:
-    images = tf.random.stateless_uniform([20, 784], (1, 2))
+    images = tf.random.stateless_uniform([20, 28, 28, 1], (1, 2))
     labels = tf.constant(np.arange(20) % 10, tf.int32)
 
     def gradients(dtype: tf.DType) -> list[tf.Tensor]:
-        config = Config(hidden1=16, hidden2=8, seed=0, compute_dtype=dtype.name)
-        network = registry.create(name, config, SPEC)
+        config = Config(
+            model=name, hidden1=16, hidden2=8, seed=0, compute_dtype=dtype.name
+        )
+        network = registry.create(config, SPEC)
         with tf.GradientTape() as tape:
             logits = network(images, tf.constant(0, tf.int64))
             assert logits.dtype == tf.float32

@@ -20,7 +20,7 @@ from distmnist.trainer import Trainer
 
 COLORS = DatasetSpec((9, 6, 3), 4, ("red", "green", "blue", "gray"))
 EXAMPLES = {
-    spec: tf.random.stateless_uniform([12, spec.num_features], (1, 2))
+    spec: tf.random.stateless_uniform([12, *spec.feature_shape], (1, 2))
     for spec in (SPEC, COLORS)
 }
 # First and last initial weight of each layer in version 0.1.0, with seed 126.
@@ -50,7 +50,7 @@ def spec(request: pytest.FixtureRequest) -> DatasetSpec:
 
 
 def create(name: str, spec: DatasetSpec = SPEC, seed: int = 0) -> Network:
-    return registry.create(name, Config(seed=seed), spec)
+    return registry.create(Config(model=name, seed=seed), spec)
 
 
 def test_initial_values_do_not_change_between_versions(name: str) -> None:

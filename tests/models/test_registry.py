@@ -25,6 +25,7 @@ class FixedShapes(Network):
     def __init__(self, config: Config):
         super().__init__(config)
         self.taken: Any = config
+        self.weight = tf.Variable(1.0, name="weight")
 
 
 class Adaptive(Network):
@@ -33,6 +34,7 @@ class Adaptive(Network):
     def __init__(self, config: Config, spec: DatasetSpec):
         super().__init__(config, spec)
         self.taken: Any = spec
+        self.weight = tf.Variable(1.0, name="weight")
 
 
 class Wider(Adaptive):
@@ -48,6 +50,7 @@ class WithOption(Network):
     def __init__(self, config: Config, units: int = 7):
         super().__init__(config)
         self.taken: Any = units
+        self.weight = tf.Variable(1.0, name="weight")
 
 
 class Bare(Network):
@@ -74,19 +77,19 @@ def test_finds_networks_by_name_and_in_any_module() -> None:
 
 
 def test_the_spec_is_passed_to_the_networks_that_take_it() -> None:
-    config = Config()
 
     def taken(network: type[Network]) -> Any:
         name = f"tests.models.test_registry:{network.__name__}"
-        created = registry.create(name, config, SPEC)
+        created = registry.create(Config(model=name), SPEC)
         assert type(created) is network
         return created.taken
 
-    assert taken(FixedShapes) is config
+    assert taken(FixedShapes).hidden1 == Config().hidden1
     assert taken(Adaptive) is SPEC
     assert taken(Wider) is SPEC
     assert taken(WithOption) == 7
-    registry.create("tests.models.test_registry:Bare", config, SPEC)
+    with pytest.raises(InputError, match="network Bare: has no trainable variables"):
+        taken(Bare)
 
 
 def test_the_public_base_class_is_the_one_that_is_checked_for() -> None:
@@ -100,11 +103,11 @@ def test_the_public_base_class_is_the_one_that_is_checked_for() -> None:
         (":Class", "must be mlp, cnn or package.module:attribute"),
         ("no.such.module:Class", "cannot import no.such.module"),
         ("tests.models.test_registry:Missing", "test_registry has no Missing"),
-        ("tests.models.test_registry:Config", "derive it from distmnist.Network"),
-        ("tests.models.test_registry:SPEC", "derive it from distmnist.Network"),
+        ("tests.models.test_registry:Config", "a Config, which is not a network"),
+        ("tests.models.test_registry:SPEC", "a DatasetSpec, which is not a network"),
     ],
 )
 def test_an_unknown_name_is_reported_in_one_line(wrong: str, message: str) -> None:
     with pytest.raises(InputError, match=f"--model={wrong}: .*{message}") as caught:
-        registry.find(wrong)
+        registry.create(Config(model=wrong), SPEC)
     assert "\n" not in str(caught.value)

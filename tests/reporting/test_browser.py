@@ -13,7 +13,7 @@ from PIL import Image
 
 from distmnist.reporting import curves, page
 from tests.reporting.chromium import Chromium, find
-from tests.reporting.records import evaluation, lines, record
+from tests.reporting.records import evaluation, lines, numbers, record
 
 SWEEP = "/data/experiments/2026-11-learning-rate-and-batch-size-sweep"
 COUNTS = (1, 3, 8, 20)
@@ -93,6 +93,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     ]
     runs[1] = runs[1]._replace(evaluation=evaluation(200, (64, 64, 3), "a long name"))
     runs[2] = runs[2]._replace(evaluation=None, failure="the checkpoint is damaged")
+    runs[3] = numbers(runs[3].name, 0.93, learning_rate=0.01, seed=3)
     files = {}
     for count in COUNTS:
         files[count] = directory / f"{count}.html"
@@ -148,15 +149,15 @@ def test_runs_are_switched_in_all_charts(
 ) -> None:
     browser.open(pages[3], 1280, 900, "light")
     drawn = _drawn(browser)
-    assert len(drawn) == 6
+    assert len(drawn) == 9
     assert min(drawn) > 20
     browser.evaluate('document.querySelector(".legend input").focus()')
     browser.press(" ")
-    assert _drawn(browser) == [0] * 6
+    assert _drawn(browser) == [0] * 9
     browser.press(" ")
     assert _drawn(browser) == drawn
     browser.evaluate("document.querySelector(\"[data-show='']\").click()")
-    assert _drawn(browser) == [0] * 6
+    assert _drawn(browser) == [0] * 9
 
 
 def test_values_are_shown_at_the_cursor(
@@ -175,7 +176,7 @@ def test_values_are_shown_at_the_cursor(
         '[...document.querySelectorAll(".readout")].map((line) => line.textContent)'
     )
     # Step 200 of 400 is epoch 10; its loss is 2.3 / 20, its gradient norm 1 / 20.
-    for readout in readouts[0], readouts[4], readouts[5]:
+    for readout in readouts[0], *readouts[-2:]:
         assert " at 10 epochs: learning_rate=0.0" in readout
     values = browser.evaluate(
         '[...document.querySelectorAll(".legend output")].map((o) => o.textContent)'

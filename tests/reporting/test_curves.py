@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from distmnist.reporting import curves
-from tests.reporting.records import lines, record
+from tests.reporting.records import lines, numbers, record
 
 
 def test_each_curve_has_every_axis() -> None:
@@ -34,7 +34,7 @@ def test_a_single_run_has_a_curve_for_each_split() -> None:
     run = record("a")
     assert curves.legend([run], ["a"]) == ["train", "validation", "test"]
     names = [chart.name for chart in curves.charts([run])]
-    assert names == ["loss", "precision", "throughput", "gradient_norm"]
+    assert names == ["loss", "precision", "loss_eval", "throughput", "gradient_norm"]
     assert list(curves.charts([run])[1].curves) == [0, 1, 2]
 
 
@@ -43,7 +43,24 @@ def test_runs_have_a_chart_for_each_split() -> None:
     charts = {chart.name: chart for chart in curves.charts(runs)}
     assert list(charts["precision"].curves) == [0]
     assert list(charts["precision_validation"].curves) == [0]
+    assert list(charts["loss_eval_validation"].curves) == [0]
     assert list(charts["loss"].curves) == [0, 1]
+
+
+def test_metrics_of_any_name_have_a_chart() -> None:
+    runs = [record("a"), numbers("b")]
+    charts = {chart.name: chart for chart in curves.charts(runs)}
+    assert list(charts["precision"].curves) == [0]
+    assert list(charts["loss_eval"].curves) == [0, 1]
+    error = charts["mean_absolute_error_validation"]
+    assert error.title == "Mean absolute error on the validation split"
+    assert list(error.curves) == [1]
+    assert error.curves[1].y[-1] == 5 + runs[1].train[-1]["loss"]
+    (run,) = runs[1:]
+    (line,) = run.eval["test"][:1]
+    strange = {**line, "metrics": {"../f1 of a/b": 0.5}}
+    names = [c.name for c in curves.charts([run._replace(eval={"test": [strange]})])]
+    assert names[1] == ".._f1_of_a_b"
 
 
 def test_a_run_that_was_never_evaluated_has_no_axis_of_examples() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from distmnist.reporting import page
 from distmnist.reporting.reader import RunRecord
-from tests.reporting.records import evaluation, lines, record
+from tests.reporting.records import evaluation, lines, numbers, record
 
 HOSTILE = (
     "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)> '\"&\u2028"
@@ -94,7 +94,7 @@ def test_a_page_loads_nothing(tmp_path: Path) -> None:
     assert not re.search(r"@import|url\(", text)
 
 
-@pytest.mark.parametrize("num_classes", [2, 200])
+@pytest.mark.parametrize("num_classes", [2, 50, 200])
 @pytest.mark.parametrize("shape", [(28, 28, 1), (64, 48, 3), (13,)])
 def test_any_data_set_fits(
     tmp_path: Path, num_classes: int, shape: tuple[int, ...]
@@ -104,6 +104,21 @@ def test_any_data_set_fits(
     text = _write(tmp_path, run)
     assert f"class {num_classes - 1}" in text
     assert len(text) < 500_000
+
+
+def test_runs_of_different_problems_are_shown_side_by_side(tmp_path: Path) -> None:
+    text = _write(tmp_path, record("a"), numbers("b"))
+    assert ">Accuracy, test</th>" in text
+    assert ">Mean absolute error, validation</th>" in text
+    assert "mean absolute error 12,346" in text
+    assert "Residuals" in text
+    assert '<abbr title="best">' not in text.partition("Epochs")[0]
+    assert "mistakes are shaded" in text
+    png_dir = tmp_path / "png"
+    page.write([numbers("b")], str(tmp_path / "page.html"), str(png_dir))
+    names = {path.stem for path in png_dir.iterdir()}
+    assert {"predictions-0", "residuals-0", "mean_absolute_error"} <= names
+    assert "mistakes are shaded" not in (tmp_path / "page.html").read_text()
 
 
 def test_twenty_runs_are_below_two_megabytes(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from distmnist.reporting import reader
 from tests.reporting import records
 
 START = {"kind": "start", "step": 0, "size": 1, "time": 100.0}
+EVAL = {**START, "kind": "eval", "split": "test", "num_examples": 9}
 TRAIN = {**records.lines(1)[0], "time": 103.0}
 
 
@@ -65,10 +66,25 @@ def test_separators_of_unicode_do_not_end_a_line(tmp_path: Path) -> None:
         ({**TRAIN, "step": math.nan}, "has no valid 'step'"),
         ({**TRAIN, "loss": None}, "has no valid 'loss'"),
         ({**TRAIN, "kind": "eval"}, "has no valid 'split'"),
+        ({**EVAL, "metrics": 1}, "has no valid 'metrics'"),
+        ({**EVAL, "metrics": {"f1": "high"}}, "has no valid metric 'f1'"),
+        ({**EVAL, "precision": True}, "has no valid metric 'accuracy'"),
     ],
 )
 def test_a_bad_line_is_reported(tmp_path: Path, line: Any, reason: str) -> None:
     with pytest.raises(InputError) as error:
         _read(tmp_path, START, line, TRAIN)
     assert f"metrics.jsonl, line 2: {reason}" in str(error.value)
-    assert str(error.value).endswith("; delete the line")
+    assert str(error.value).endswith("; correct the line, or restore the file")
+
+
+def test_metrics_of_any_name_are_read_and_those_of_version_0_1(tmp_path: Path) -> None:
+    run = _read(
+        tmp_path,
+        START,
+        {**EVAL, "precision": 0.5},
+        {**EVAL, "precision": 0.5, "metrics": {"accuracy": 0.5, "f1": math.nan}},
+    )
+    old, new = run.eval["test"]
+    assert old["metrics"] == {"accuracy": 0.5}
+    assert list(new["metrics"]) == ["accuracy", "f1"]

@@ -34,7 +34,7 @@ def page(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_contains_charts_images_and_tables(page: Path) -> None:
     html = page.read_text()
     assert "2 training runs" in html
-    assert html.count('class="plot"') == 6
+    assert html.count('class="plot"') == 9
     assert html.count("data:image/png;base64,") > 0  # misclassified examples
     assert "contains no checkpoint; name the directory of a run</p>" in html
     assert ">Accuracy, test</th>" in html
@@ -46,6 +46,7 @@ def test_contains_charts_images_and_tables(page: Path) -> None:
         )
     names = {path.name for path in (page.parents[1] / "png").iterdir()}
     charts = {"loss", "throughput", "gradient_norm", "precision"}
+    charts |= {"loss_eval", "loss_eval_validation", "loss_eval_train"}
     charts |= {"precision_validation", "precision_train"}
     images = {"confusion_matrix-0", "most_wrong-0"}
     assert names == {f"{name}.png" for name in charts | images}

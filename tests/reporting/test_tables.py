@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from distmnist.reporting import tables
-from tests.reporting.records import lines, record
+from tests.reporting.records import lines, numbers, record
 
 
 def test_the_best_value_of_a_column_is_marked() -> None:
@@ -23,12 +23,39 @@ def test_the_best_value_of_a_column_is_marked() -> None:
     assert columns["Steps"].best == [False] * 3
 
 
+def test_a_metric_is_best_where_it_is_small_or_as_best_metric_says() -> None:
+    names = ("loss", "mean_absolute_error", "f1", "unknown")
+    runs = [record("a"), record("b", best_metric="f1:max")]
+    for run, value in zip(runs, (1.0, 2.0)):
+        for line in run.eval["test"]:
+            line["metrics"] = dict.fromkeys(names, value)  # type: ignore[index]
+    best = {column.title: column.best for column in tables.results(runs)}
+    assert best["Mean absolute error, test"] == [True, False]
+    assert best["Loss, test"] == [True, False]
+    assert best["F1, test"] == [False, True]
+    assert best["Unknown, test"] == [False, False]
+
+
+def test_no_metric_is_best_on_different_data() -> None:
+    columns = tables.results([record("a", 0.8), numbers("b")])
+    assert [column.title for column in columns][:5] == [
+        "Accuracy, test",
+        "Accuracy, validation",
+        "Accuracy, train",
+        "Mean absolute error, test",
+        "Mean absolute error, validation",
+    ]
+    assert columns[0].cells == ["0.8000", "-"]
+    metrics = [column for column in columns if "Examples/s" not in column.title]
+    assert not any(any(column.best) for column in metrics)
+
+
 def test_no_value_is_best_where_all_are_equal_or_none_is_a_number() -> None:
     for runs in ([record("a")], [record("a"), record("b")]):
         assert not any(any(column.best) for column in tables.results(runs))
     bad = [lines(loss=math.nan), lines(loss=math.inf), lines(loss=-math.inf)]
     runs = [record("a")._replace(train=train) for train in bad]
-    (loss,) = (c for c in tables.results(runs) if c.title.startswith("Loss"))
+    (loss,) = (c for c in tables.results(runs) if c.title.startswith("Loss, last"))
     assert (loss.cells, loss.best) == (["nan", "inf", "-inf"], [False] * 3)
 
 

@@ -15,11 +15,10 @@ from distmnist.core.errors import InputError, RunError
 from distmnist.data.dataset import Dataset, DatasetSpec, create_split
 from distmnist.data.sources import idx
 
-SPEC = DatasetSpec(
-    feature_shape=(idx.IMAGE_SIZE, idx.IMAGE_SIZE, 1),
-    num_classes=idx.NUM_CLASSES,
-    class_names=tuple(str(digit) for digit in range(idx.NUM_CLASSES)),
-)
+IMAGE_SIZE = 28  # height and width in pixels
+NUM_CLASSES = 10
+
+SPEC = DatasetSpec(feature_shape=(IMAGE_SIZE, IMAGE_SIZE, 1), num_classes=NUM_CLASSES)
 
 # Three independent services. The original server, yann.lecun.com, usually answers 403.
 DEFAULT_MIRRORS = (
@@ -77,14 +76,10 @@ class Mnist:
         if len(paths) < len(SHA256):
             raise self.incomplete("MNIST is not complete")
         arrays, hashes = zip(*(_read(name, path) for name, path in paths.items()))
-        for images, labels in ((0, 1), (2, 3)):
-            if len(arrays[images]) != len(arrays[labels]):
-                files = list(paths.values())
-                raise InputError(
-                    f"{files[images]} holds {len(arrays[images])} images, but "
-                    f"{files[labels]} {len(arrays[labels])} labels; replace the one "
-                    "that is wrong"
-                )
+        files = list(paths.values())
+        for pair in (slice(0, 2), slice(2, 4)):
+            (images, labels), (first, second) = arrays[pair], files[pair]
+            idx.check_lengths(images, labels, (first, second))
         different = [
             name for name, sha256 in zip(paths, hashes) if sha256 != SHA256[name]
         ]
@@ -159,7 +154,8 @@ class Mnist:
             if _read(name, path)[1] != SHA256[name]:
                 raise InputError(
                     f"{path} is not MNIST's, so MNIST's {', '.join(missing)} cannot "
-                    "replace the missing: complete the data set, or delete the file"
+                    "replace the missing: complete the data set, or give another "
+                    "--input_data_dir"
                 )
         # In reverse order the smallest file comes first: an unwritable directory is
         # detected after 5 kB.
@@ -204,6 +200,49 @@ class Mnist:
         return None
 
 
+def read_images(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Reads an IDX file of images of MNIST's size.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The images, uint8 [n, 28, 28]; and the SHA-256 of the content.
+
+    Raises:
+        InputError: the file cannot be read, or holds images of another size.
+    """
+    images, sha256 = idx.read_images(path)
+    height, width = images.shape[1:]
+    if (height, width) != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InputError(
+            f"{path} holds images of {height}x{width} pixels, not "
+            f"{IMAGE_SIZE}x{IMAGE_SIZE}; {_other(path)}"
+        )
+    return images, sha256
+
+
+def read_labels(path: Path) -> tuple[NDArray[np.uint8], str]:
+    """Reads an IDX file of labels; as `read_images`.
+
+    Returns:
+        The labels, uint8 [n], in [0, 9]; and the SHA-256 of the content.
+    """
+    labels, sha256 = idx.read_labels(path)
+    wrong = np.flatnonzero(labels >= NUM_CLASSES)
+    if len(wrong):
+        raise InputError(
+            f"{path}: label {labels[wrong[0]]} at position {wrong[0]} (from 0) is not "
+            f"in 0..{NUM_CLASSES - 1}; {_other(path)}"
+        )
+    return labels, sha256
+
+
+def _other(path: Path) -> str:
+    """Returns how to train on data of another shape in MNIST's file format."""
+    return f"for other data than MNIST's, give --dataset={path.parent}"
+
+
 def _read(name: str, path: Path) -> tuple[NDArray[np.uint8], str]:
     """Reads the file for `name`; returns its values and its SHA-256."""
-    return idx.read_images(path) if "images" in name else idx.read_labels(path)
+    return read_images(path) if "images" in name else read_labels(path)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from distmnist.core.errors import InputError
-from distmnist.data.sources.idx import IMAGE_SIZE
+from distmnist.data.sources.mnist import IMAGE_SIZE
 
 _BOX = 20  # largest height and width of a digit, in pixels
 # Fractions of the contrast between paper and ink: values below _GRAIN are the texture

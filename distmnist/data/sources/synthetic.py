@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from distmnist.core.config import Config
-from distmnist.data.dataset import Dataset, create_split, fingerprint
-from distmnist.data.sources.mnist import SPEC
+from distmnist.data.dataset import Dataset, Split, create_split, fingerprint
+from distmnist.data.sources.mnist import NUM_CLASSES, SPEC
 
 
 class Synthetic:
@@ -28,15 +28,15 @@ class Synthetic:
         """Generates the examples."""
         spec = self.spec
         random = np.random.RandomState(self._seed)
-        patterns = random.randint(
-            0, 128, (spec.num_classes, spec.num_features), dtype=np.uint8
-        )
-        splits = []
+        shape = (NUM_CLASSES, spec.num_features)
+        patterns = random.randint(0, 128, shape, dtype=np.uint8)
+        splits: list[Split] = []
         for size in self._sizes:
-            targets = random.randint(0, spec.num_classes, size, dtype=np.int32)
+            targets = random.randint(0, NUM_CLASSES, size, dtype=np.int32)
             features = random.randint(0, 128, (size, spec.num_features), dtype=np.uint8)
             features += patterns[targets]
             splits.append(create_split(features, targets))
-        return Dataset(
-            "fake", f"random, seed {self._seed}", fingerprint(*splits), spec, *splits
-        )
+        sha256 = fingerprint(*splits)
+        train, validation, test = splits
+        source = f"random, seed {self._seed}"
+        return Dataset("fake", source, sha256, spec, train, validation, test)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from distmnist.core import flags
 from distmnist.core.errors import InputError
-from distmnist.core.options import Rule, at_least, option, validate
+from distmnist.core.options import option, validate
+from distmnist.core.rules import Rule, at_least
 from launch.submit import training
 
 USAGE = """Submits a training job to a Kubernetes cluster, and follows it to its end.

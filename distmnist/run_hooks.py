@@ -1,0 +1,91 @@
+"""The hooks of a run, in the order in which they run at a stop of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from distmnist.checkpoint.manager import CheckpointManager
+from distmnist.core.hooks import Every, EveryStop, Hook
+from distmnist.core.progress import Progress
+from distmnist.core.run_directory import RunDirectory
+from distmnist.distributed.elastic import CommitHook, Commits
+from distmnist.distributed.preemption import PreemptionHook, Signals
+from distmnist.distributed.watchdog import Watchdog
+from distmnist.metrics import progress_bar
+from distmnist.metrics.evaluator import Evaluator
+from distmnist.metrics.profiler import Profiler
+from distmnist.metrics.step_timer import StepTimer
+from distmnist.metrics.types import MetricWriter, Run
+
+
+def create(
+    run: Run,
+    variables: Mapping[str, tf.Variable],
+    manager: CheckpointManager,
+    writer: MetricWriter,
+    evaluator: Evaluator,
+    watchdog: Watchdog,
+    signals: Signals | None,
+    commits: Commits | None,
+) -> list[Hook]:
+    """Returns the hooks in the order in which they run at a stop.
+
+    The progress bar is hidden while others print. Nothing is evaluated or saved that
+    differs between ranks. The best checkpoint needs the evaluation. A commit comes
+    before the checkpoint of its step, which an elastic job never rolls back past.
+    Preemption may end the run, so it comes after everything that its step asks for.
+
+    Args:
+        run: the run.
+        variables: all variables of the run, by name.
+        manager: saves checkpoints.
+        writer: receives metrics.
+        evaluator: evaluates, and writes the results.
+        watchdog: receives heartbeats.
+        signals: preempt the run; None: signals are not handled.
+        commits: of an elastic job.
+    """
+    config, cluster = run.config, run.cluster
+    timer = StepTimer(run, writer)
+    bar = progress_bar.create(run)
+
+    def check(_: Progress) -> None:
+        cluster.assert_identical(variables)
+
+    def save_best(progress: Progress) -> None:
+        manager.save_best(progress, evaluator.results["validation"])
+
+    def save_and_wait(progress: Progress) -> None:
+        manager.save(progress)
+        manager.wait()
+
+    hooks: list[Hook | None] = [
+        EveryStop(bar.hide) if bar else None,
+        EveryStop(watchdog.heartbeat),
+        EveryStop(timer.measure),
+        Every(config.log_every, timer.write),
+        Every(config.eval_every, check),
+        Every(config.eval_every, evaluator),
+        Every(config.eval_every, save_best),
+        CommitHook(
+            commits,
+            cluster,
+            variables,
+            run.start,
+            (config.commit_steps, config.checkpoint_every),
+        )
+        if commits
+        else None,
+        Every(config.checkpoint_every, check),
+        Every(config.checkpoint_every, manager.save),
+        Profiler(config.profile, RunDirectory(config.log_dir), cluster.rank)
+        if config.profile
+        else None,
+        PreemptionHook(
+            cluster, signals, config.steps_per_call, run.start, save_and_wait
+        ),
+        EveryStop(bar.draw) if bar else None,
+    ]
+    return [hook for hook in hooks if hook is not None]
