@@ -71,6 +71,7 @@ class Trainer:
         self.network = cluster.run_collectively(
             lambda: registry.create(config, dataset.spec, cluster, network)
         )
+        registry.assert_same_variables(self.network, cluster)
         self._weights = self.network.trainable
         # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the
         # learning rate is scaled by their number.

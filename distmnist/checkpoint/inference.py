@@ -119,6 +119,7 @@ def load(saved: Saved, cluster: Cluster, network: Any = None) -> Network:
     created = cluster.run_collectively(
         lambda: registry.create(config, saved.spec, network=network)
     )
+    registry.assert_same_variables(created, cluster)
     variables = created.named_variables
 
     def read() -> None:

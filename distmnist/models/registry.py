@@ -75,6 +75,30 @@ def create(
     return created
 
 
+def assert_same_variables(network: Network, cluster: Cluster) -> None:
+    """Checks that all ranks have the same variables, in the same order.
+
+    Gradients are concatenated in this order, and a rank with fewer variables would
+    leave the others waiting. All ranks must call it.
+
+    Args:
+        network: of `create`.
+        cluster: the ranks.
+
+    Raises:
+        InputError: on all ranks, if they have not.
+    """
+    described = [
+        f"{name}, {variable.dtype.name} {variable.shape}"
+        for name, variable in network.named_variables.items()
+    ]
+    named = {f"variable {i} of the network": d for i, d in enumerate(described, 1)}
+    cluster.assert_consistent(
+        {"the number of the network's variables": len(named), **named},
+        "create the same variables on all ranks, in the same order",
+    )
+
+
 def _call(found: Any, config: Config, spec: DatasetSpec) -> Any:
     """Calls a class or a function with what it takes; returns anything else."""
     if not callable(found) or isinstance(found, tf.Module) or is_layer(found):

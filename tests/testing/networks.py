@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import keras
@@ -267,6 +268,29 @@ class Unused(Linear):
         self.spare = tf.Variable(tf.zeros([3]), name="spare")
 
 
+class OrderOfASet(Linear):
+    """Creates variables in an order that is another one in each process."""
+
+    def __init__(self, config: Config, spec: DatasetSpec):
+        super().__init__(config, spec)
+        names = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta"}
+        self.scales = [tf.Variable(tf.ones([4]), name=name) for name in names]
+
+    def units(self, features: tf.Tensor, position: tf.Tensor | None) -> tf.Tensor:
+        for power, scale in enumerate(self.scales):
+            features = features * scale**power
+        return features
+
+
+class MoreOnRank1(Linear):
+    """Has a variable more on one rank."""
+
+    def __init__(self, config: Config, spec: DatasetSpec):
+        super().__init__(config, spec)
+        if os.environ.get("OMPI_COMM_WORLD_RANK", "0") == "1":
+            self.more = tf.Variable(tf.ones([4]), name="more")
+
+
 class DrawnAtTrace(Linear):
     """Adds noise that NumPy draws when the graph is made."""
 
@@ -339,6 +363,8 @@ WRONG = {
     "import": (DrawnAtImport, POINTS, "variable weights", "initial value is another"),
     "time": (DrawnByTime, POINTS, "variable weights", "initial value is another"),
     "unused": (Unused, POINTS, "variable spare", "the loss does not depend on it"),
+    "order": (OrderOfASet, POINTS, "OrderOfASet", "order"),
+    "more": (MoreOnRank1, POINTS, "number of the network's variables", "on all ranks"),
     "trace": (DrawnAtTrace, POINTS, "DrawnAtTrace", "Python's or NumPy's random"),
     "python": (DrawnInPython, POINTS, "DrawnInPython", "tf.numpy_function"),
     "metric": (MeanMetric, POINTS, "metric mean_output", "not a mean"),
