@@ -139,8 +139,8 @@ def read_shapes(path: str) -> dict[str, list[int]]:
     Raises:
         InputError: it cannot be read.
     """
-    with _reading(path):
-        return dict(tf.train.load_checkpoint(path).get_variable_to_shape_map())
+    with _reading(path) as reader:
+        return dict(reader.get_variable_to_shape_map())
 
 
 def read(path: str, variables: Mapping[str, tf.Variable]) -> None:

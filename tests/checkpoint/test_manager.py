@@ -297,3 +297,5 @@ def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert manager.restore() is not None
     for mine, theirs in zip(flat(loaded), flat(twice_as_large)):
         np.testing.assert_array_equal(2 * mine, theirs)
+    shapes = format.read_shapes(str(tmp_path / name / "model.ckpt-10"))
+    assert shapes["hidden1/weights"] == [SPEC.num_features, 8]
