@@ -97,11 +97,7 @@ def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
     except KeyboardInterrupt:
         cluster.abort(130)
     except Exception as error:
-        explained = (
-            cluster.explain(error)
-            or user_code.out_of_memory(error)
-            or user_code.explain(error)
-        )
+        explained = cluster.explain(error) or user_code.explain(error)
         if explained:
             if errors.debug:
                 traceback.print_exc()

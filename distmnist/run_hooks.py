@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from distmnist.checkpoint.manager import CheckpointManager
-from distmnist.core.hooks import Every, EveryStop, Hook
+from distmnist.core.hooks import Every, EveryOf, EveryStop, Hook
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
-from distmnist.distributed.elastic import CommitHook, Commits
+from distmnist.distributed.elastic import Commits, commit_hook
 from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import Watchdog
 from distmnist.metrics import progress_bar
@@ -66,10 +66,10 @@ def create(
         EveryStop(watchdog.heartbeat),
         EveryStop(timer.measure),
         Every(config.log_every, timer.write),
-        Every(config.eval_every, check),
+        EveryOf((config.eval_every, config.checkpoint_every), check),
         Every(config.eval_every, evaluator),
         Every(config.eval_every, save_best),
-        CommitHook(
+        commit_hook(
             commits,
             cluster,
             variables,
@@ -78,7 +78,6 @@ def create(
         )
         if commits
         else None,
-        Every(config.checkpoint_every, check),
         Every(config.checkpoint_every, manager.save),
         Profiler(config.profile, RunDirectory(config.log_dir), cluster.rank)
         if config.profile

@@ -123,11 +123,9 @@ class Trainer:
             evaluator = self._trace(writer)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._train_steps.get_concrete_function().graph)
-            start, last_step = (
-                self.progress,
-                self.pipeline.last_step(
-                    config.max_steps, config.num_epochs, self.progress.step
-                ),
+            start = self.progress
+            last_step = self.pipeline.last_step(
+                config.max_steps, config.num_epochs, start.step
             )
             if start.step >= last_step:
                 console.log_nothing_left(config, start.step)

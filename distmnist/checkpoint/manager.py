@@ -24,7 +24,12 @@ from distmnist.metrics.types import SplitResult
 
 # Options that decide what a network is and what it becomes.
 _IDENTITY = (
-    *("model", "hparams", "momentum", "hidden1", "hidden2", "seed"),
+    "model",
+    "hparams",
+    "momentum",
+    "hidden1",
+    "hidden2",
+    "seed",
     "batch_norm",
 )
 

@@ -13,6 +13,7 @@ The loop, as pseudocode; everything in it runs on all ranks:
     progress bar            at every stop                   rank 0
     watchdog's heartbeat    at every stop                   all ranks
     step timer              at every stop; --log_every      rank 0 writes
+    comparison of ranks     --eval_every, each checkpoint   all ranks
     evaluator               --eval_every                    all ranks; rank 0 writes
     best checkpoint         --eval_every                    rank 0
     commit                  --commit_steps, each checkpoint all ranks, if elastic
@@ -84,6 +85,33 @@ class Every(NamedTuple):
 
     def is_due(self, step: int, last_step: int) -> bool:
         """Returns whether `step` is a multiple of the interval, or the last step."""
+        return self.next_step(step - 1, last_step) == step
+
+    def __call__(self, progress: Progress) -> None:
+        """Calls the function."""
+        self.function(progress)
+
+
+class EveryOf(NamedTuple):
+    """Calls a function at the multiples of any of several intervals.
+
+    Attributes:
+        intervals: in steps, as of `Every`.
+        function: called on all ranks with the progress; once at each such step.
+    """
+
+    intervals: tuple[int, ...]
+    function: Callable[[Progress], None]
+
+    def next_step(self, step: int, last_step: int) -> int:
+        """Returns the next multiple of any of the intervals, or the last step."""
+        return min(
+            Every(interval, self.function).next_step(step, last_step)
+            for interval in self.intervals
+        )
+
+    def is_due(self, step: int, last_step: int) -> bool:
+        """Returns whether `step` is such a multiple, or the last step."""
         return self.next_step(step - 1, last_step) == step
 
     def __call__(self, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Errors in the user's own code: one line with the user's file and line."""
+"""Errors that the user's code or sizes cause, in one line."""
 
 from __future__ import annotations
 
@@ -61,11 +61,16 @@ def _is_users(file: str) -> bool:
 
 
 def explain(error: BaseException) -> UserError | None:
-    """Returns the one-line form of an error in the user's code; None for any other.
+    """Returns the one-line form of an error in the user's code, or for missing memory.
 
     Args:
         error: what was raised.
+
+    Returns:
+        The error to report; None for any other.
     """
+    if missing := out_of_memory(error):
+        return missing
     places = [
         (frame.filename, frame.lineno or 0)
         for frame in traceback.extract_tb(error.__traceback__)
@@ -121,7 +126,7 @@ def reported() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        explained = out_of_memory(error) or explain(error)
+        explained = explain(error)
         if explained is None:
             raise
         if errors.debug:

@@ -233,8 +233,8 @@ def _conform(split: Split, spec: DatasetSpec, where: str) -> Split:
     ):
         if not _is_alike(array.shape[1:], shape):
             raise InputError(
-                f"{where} split: {what} of shape {_shape(array.shape[1:])}, but the "
-                f"spec says {_shape(shape)}; give examples of one shape"
+                f"{where} split: {what} of shape {as_sizes(array.shape[1:])}, but the "
+                f"spec says {as_sizes(shape)}; give examples of one shape"
             )
         shaped.append(array.reshape(len(array), *shape))
     conforming = Split(*shaped)
@@ -286,5 +286,6 @@ def _is_alike(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return found == (math.prod(shape),) or next(sizes) == next(sizes)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) if shape else "()"
+def as_sizes(shape: tuple[int, ...]) -> str:
+    """Returns a shape for messages: "28x28x1", or "()"."""
+    return "x".join(map(str, shape)) or "()"

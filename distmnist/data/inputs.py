@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
-from distmnist.data.sources import idx
+from distmnist.data.dataset import DatasetSpec, as_sizes
+from distmnist.data.sources import idx, tables
 
 _DIGITS = ("mnist", "mnist-like", "digits", "fake")  # names of data sets
-_TABLES = (".csv", ".parquet")
 
 
 class Example(NamedTuple):
@@ -79,7 +78,7 @@ def read(path: Path, spec: DatasetSpec, digits: bool) -> Iterator[Example]:
         InputError: the file cannot be read, or its examples do not match the spec.
     """
     try:
-        if path.suffix in _TABLES:
+        if path.suffix in tables.SUFFIXES:
             yield from _rows(path, _read_table(path, spec), spec)
         elif path.suffix == ".npy":
             yield from _rows(path, _read_array(path), spec)
@@ -96,8 +95,6 @@ def read(path: Path, spec: DatasetSpec, digits: bool) -> Iterator[Example]:
 
 def _read_table(path: Path, spec: DatasetSpec) -> NDArray[Any]:
     """Returns the columns of a table that are features, [rows, columns]."""
-    from distmnist.data.sources import tables
-
     if not spec.feature_names:
         raise InputError(
             f"{path}: is a table, and the run was not trained on one; give "
@@ -132,8 +129,8 @@ def _rows(path: Path, array: NDArray[Any], spec: DatasetSpec) -> Iterator[Exampl
         examples = array.reshape(1, *shape)
     else:
         raise InputError(
-            f"{path}: is of shape {_shape(array.shape)}, but the run was trained on "
-            f"examples of {_shape(shape)}; give one such example, or several in one "
+            f"{path}: is of shape {as_sizes(array.shape)}, but the run was trained on "
+            f"examples of {as_sizes(shape)}; give one such example, or several in one "
             "array"
         )
     if not len(examples):
@@ -213,7 +210,3 @@ def _forms(spec: DatasetSpec) -> str:
     if spec.feature_names:
         return "a .csv, a .parquet or a .npy file"
     return "a .npy file"
-
-
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "()"

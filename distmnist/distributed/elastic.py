@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from distmnist.core.hooks import Every
+from distmnist.core.hooks import EveryOf
 from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
 
@@ -72,42 +72,27 @@ class Commits:
         self._progress, self._values, self._size = progress, values, size
 
 
-class CommitHook:
-    """Commits every so many steps, and then checks for membership changes."""
+def commit_hook(
+    commits: Commits,
+    cluster: Cluster,
+    variables: Mapping[str, tf.Variable],
+    start: Progress,
+    intervals: tuple[int, ...],
+) -> EveryOf:
+    """Commits the start; returns the hook that commits, and checks the membership.
 
-    def __init__(
-        self,
-        commits: Commits,
-        cluster: Cluster,
-        variables: Mapping[str, tf.Variable],
-        start: Progress,
-        intervals: tuple[int, ...],
-    ):
-        """Commits the start.
+    Args:
+        commits: receive the commits.
+        cluster: of the run.
+        variables: all variables of the run, by name.
+        start: progress at the start of training.
+        intervals: steps between commits, and between checkpoints: an elastic job never
+            rolls back past a checkpoint.
+    """
 
-        Args:
-            commits: receive the commits.
-            cluster: of the run.
-            variables: all variables of the run, by name.
-            start: progress at the start of training.
-            intervals: steps between commits, and between checkpoints: an elastic job
-                never rolls back past a checkpoint.
-        """
-        self._commits = commits
-        self._cluster = cluster
-        self._variables = variables
-        self._schedules = [Every(interval, self) for interval in intervals]
-        commits.take(start, cluster.size, variables)
+    def commit(progress: Progress) -> None:
+        commits.take(progress, cluster.size, variables)
+        cluster.check_host_updates()  # whether ranks have joined or left
 
-    def next_step(self, step: int, last_step: int) -> int:
-        """Returns the next step of any of the intervals."""
-        return min(every.next_step(step, last_step) for every in self._schedules)
-
-    def is_due(self, step: int, last_step: int) -> bool:
-        """Returns whether any of the intervals ends at this step."""
-        return any(every.is_due(step, last_step) for every in self._schedules)
-
-    def __call__(self, progress: Progress) -> None:
-        """Commits, and checks whether ranks have joined or left."""
-        self._commits.take(progress, self._cluster.size, self._variables)
-        self._cluster.check_host_updates()
+    commits.take(start, cluster.size, variables)
+    return EveryOf(intervals, commit)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from distmnist.core.hooks import Every, EveryStop, stops
+from distmnist.core.hooks import Every, EveryOf, EveryStop, stops
 from distmnist.core.progress import Progress
 
 
@@ -30,6 +30,12 @@ def test_every_interval_and_after_the_last_step(
     hook = Every(interval, ignore)
     assert list(stops([hook], 0, last_step)) == expected
     assert [s for s in range(1, last_step + 1) if hook.is_due(s, last_step)] == expected
+
+
+def test_the_multiples_of_any_interval() -> None:
+    hook = EveryOf((4, 6, 0), ignore)
+    assert list(stops([hook], 0, 13)) == [4, 6, 8, 12, 13]
+    assert [s for s in range(1, 14) if hook.is_due(s, 13)] == [4, 6, 8, 12, 13]
 
 
 def test_every_stop_asks_for_no_stop_of_its_own() -> None:
@@ -66,9 +72,11 @@ def test_a_hook_may_choose_its_next_step_when_it_runs() -> None:
     assert seen == [1, 2, 4, 8, 16, 20]
 
 
-@pytest.mark.parametrize("make", [lambda f: Every(1, f), EveryStop])
+@pytest.mark.parametrize(
+    "make", [lambda f: Every(1, f), lambda f: EveryOf((2, 3), f), EveryStop]
+)
 def test_hooks_pass_the_progress_on(
-    make: Callable[[Callable[[Progress], None]], Every | EveryStop],
+    make: Callable[[Callable[[Progress], None]], Every | EveryOf | EveryStop],
 ) -> None:
     seen: list[Progress] = []
     make(seen.append)(Progress(3, 30))

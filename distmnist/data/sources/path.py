@@ -102,7 +102,7 @@ def _find_form(path: Path, label: str) -> _Form:
             f"{', '.join(DATASETS)}, or package.module:function"
         )
     if not path.is_dir():
-        forms = {".npz": _ARRAYS, ".csv": _TABLES, ".parquet": _TABLES}
+        forms = {".npz": _ARRAYS, **dict.fromkeys(tables.SUFFIXES, _TABLES)}
         if path.suffix not in forms:
             raise InputError(f"{label}: is of no known form; give {_FORMS}")
         return forms[path.suffix]

@@ -16,7 +16,7 @@ from distmnist.data.dataset import SPLITS, Dataset
 from distmnist.data.sources import folders
 from distmnist.data.sources.table_files import Table
 
-_SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".parquet")
 
 # More distinct integers than this are numbers; the help of --task says so.
 _MOST_INTEGER_CLASSES = 20
@@ -24,7 +24,7 @@ _MOST_INTEGER_CLASSES = 20
 
 def is_name(name: str) -> bool:
     """Returns whether a file name is that of a training split."""
-    return name in [f"train{suffix}" for suffix in _SUFFIXES]
+    return name in [f"train{suffix}" for suffix in SUFFIXES]
 
 
 def load(path: Path, config: Config) -> Dataset:
@@ -113,7 +113,7 @@ def _find_files(path: Path) -> dict[str, Path]:
     """Returns the file of each split that there is; the whole one for train."""
     if not path.is_dir():
         return {"train": path}
-    found = [entry for entry in folders.entries(path) if entry.suffix in _SUFFIXES]
+    found = [entry for entry in folders.entries(path) if entry.suffix in SUFFIXES]
     folders.check_split_names(found)
     files: dict[str, Path] = {}
     for file in found:
