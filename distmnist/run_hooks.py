@@ -58,6 +58,7 @@ def create(
         manager.save_best(progress, evaluator.results["validation"])
 
     def save_and_wait(progress: Progress) -> None:
+        check(progress)
         manager.save(progress)
         manager.wait()
 

@@ -262,6 +262,19 @@ def test_signals_of_one_event_are_one(tmp_path: Path) -> None:
     assert run_.saved() > 0
 
 
+def test_ranks_that_differ_leave_no_checkpoint_at_a_signal(tmp_path: Path) -> None:
+    own = "tests.testing.networks"
+    flags = (f"--dataset={own}:POINTS", f"--model={own}:MovingMeanByRank")
+    flags += ("--eval_every=0", "--checkpoint_every=0")  # nor before it
+    command = (*MPIRUN, 2, *ALONE, *flags, f"--log_dir={tmp_path / 'logs'}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 50:" in job.output())
+        os.kill(job.ranks()[1], signal.SIGTERM)
+        assert job.end(20) == 2, job.output()
+        assert "variable mean of rank 1 differs from rank 0's" in job.output()
+    assert format.latest(RunDirectory(tmp_path / "logs")) is None
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     # A rank whose peer is frozen cannot complete a vote.
     with Run(tmp_path).start("mpirun") as job:
