@@ -1,0 +1,1 @@
+"""Faults of every kind, at every point: `python -m tests.faults`."""
