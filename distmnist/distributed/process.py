@@ -44,8 +44,7 @@ def prepare_environment(
     environment("HOROVOD_STALL_CHECK_TIME_SECONDS", f"{min(60, stall_seconds / 2):.0f}")
     environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")
     if placement.is_one_host:
-        # Open MPI's fabric transport takes a second to shut down, unused on one host.
-        environment("OMPI_MCA_btl", "^ofi")
+        _exclude_fabrics()
     if placement.local_size == 1 or placement.local_size < cores():
         return
     # Every core has a rank or more. Open MPI spins while it waits, on the core of the
@@ -58,6 +57,17 @@ def prepare_environment(
         available = sorted(os.sched_getaffinity(0))
         core = available[placement.local_rank % len(available)]
         os.sched_setaffinity(0, {core})
+
+
+def _exclude_fabrics() -> None:
+    """Excludes Open MPI's fabric transport: unused on one host, it ends in a second.
+
+    horovodrun excludes another one, and a user may; a list of what is included stays.
+    """
+    excluded = os.environ.get("OMPI_MCA_btl", "^")
+    if excluded.startswith("^") and "ofi" not in excluded:
+        names = [name for name in excluded[1:].split(",") if name]
+        os.environ["OMPI_MCA_btl"] = "^" + ",".join([*names, "ofi"])
 
 
 def yields_when_idle() -> bool:

@@ -51,6 +51,9 @@ def test_mpi_keeps_its_networks_where_there_are_other_hosts() -> None:
     assert NAMES[3] not in os.environ
     process.prepare_environment(Placement(2, 0, 0, 2))
     assert os.environ[NAMES[3]] == "^ofi"
+    os.environ[NAMES[3]] = "^openib"  # horovodrun's
+    process.prepare_environment(Placement(2, 0, 0, 2))
+    assert os.environ[NAMES[3]] == "^openib,ofi"
 
 
 @pytest.mark.usefixtures("environment")
