@@ -16,6 +16,7 @@ from distmnist.core.config import Config
 from distmnist.distributed.launchers import Placement
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
+_TRANSPORTS = "OMPI_MCA_btl"
 
 
 # The standard library's affinity calls are all that is needed of psutil.
@@ -64,10 +65,10 @@ def _exclude_fabrics() -> None:
 
     horovodrun excludes another one, and a user may; a list of what is included stays.
     """
-    excluded = os.environ.get("OMPI_MCA_btl", "^")
+    excluded = os.environ.get(_TRANSPORTS, "^")
     if excluded.startswith("^") and "ofi" not in excluded:
         names = [name for name in excluded[1:].split(",") if name]
-        os.environ["OMPI_MCA_btl"] = "^" + ",".join([*names, "ofi"])
+        os.environ[_TRANSPORTS] = "^" + ",".join([*names, "ofi"])
 
 
 def yields_when_idle() -> bool:
