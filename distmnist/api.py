@@ -120,10 +120,7 @@ def fit(
     def prepare() -> None:
         # TensorFlow that has begun to compute keeps its number of threads.
         with contextlib.suppress(RuntimeError):
-            if dataset is None and network is None:
-                cli.prepare_tensorflow(config, cluster)
-            else:
-                cli.prepare_inference(config, cluster)
+            cli.prepare_tensorflow(config, cluster, dataset, network)
 
     cluster.run_collectively(prepare)
     from distmnist.checkpoint.inference import Predictor
