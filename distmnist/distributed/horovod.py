@@ -95,7 +95,15 @@ class HorovodCluster(Cluster):
     def broadcast_variables(
         self, variables: Sequence[tf.Variable], root: int = 0
     ) -> None:
-        hvd.broadcast_variables(variables, root_rank=root)
+        @tf.function(autograph=False)
+        def broadcast() -> None:
+            for number, variable in enumerate(variables):
+                # Numbered for the same reason as in _allreduce.
+                name = f"HorovodBroadcast_{number}"
+                value = hvd.broadcast(variable, root, name, ignore_name_scope=True)
+                variable.assign(value)
+
+        broadcast()
 
     def allreduce_mean(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._allreduce(tensor, hvd.Average)
@@ -110,7 +118,7 @@ class HorovodCluster(Cluster):
 
         Horovod matches the ranks' tensors by names, which it takes from TensorFlow's.
         Those differ between ranks where one has created more Keras layers than another,
-        such as one that was in an elastic job before the other joined: it would wait
+        such as one that was in an elastic job before the other joined: they would wait
         forever. What all ranks trace in the same order is numbered instead.
         """
 
