@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import os
+import pickle
 import signal
 import socket
 import sys
+import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,6 +43,32 @@ def placements(directory: Path) -> dict[int, tuple[int, int]]:
                 values = json.loads(line)
                 found[int(path.stem)] = (values["rank"], values["size"])
     return {p: place for p, place in found.items() if Path(f"/proc/{p}").exists()}
+
+
+class Bomb:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:  # noqa: D105
+        return (Path.touch, (self.path,))
+
+
+def attack_rendezvous(rank: int, directory: Path) -> None:
+    """Sends a pickle that runs code to the server that ranks find each other by."""
+    lines = Path(f"/proc/{rank}/environ").read_bytes().decode().split("\0")
+    variables = dict(line.split("=", 1) for line in lines if "=" in line)
+    port = variables["HOROVOD_GLOO_RENDEZVOUS_PORT"]
+    bomb = base64.b64encode(pickle.dumps(Bomb(directory / "unpickled")))
+    url = f"http://127.0.0.1:{port}/worker_addresses/localhost:0"
+    request = urllib.request.Request(url, bomb, method="PUT")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urllib.request.urlopen(request, timeout=10)
+    assert not (directory / "unpickled").exists()
+    elsewhere = socket.socket()  # it listens at the ranks' address alone
+    elsewhere.bind(("127.0.0.2", int(port)))
+    elsewhere.close()
 
 
 @pytest.mark.timeout(400)
@@ -85,6 +115,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
 
     with Job(command, tmp_path, {"HOSTS": str(hosts)}) as job:
         job.wait_for(lambda: all_have(3, 10_000))
+        attack_rendezvous(next(iter(placements(recorded))), tmp_path)
         kill("127.0.0.1", None)
         hosts.write_text("localhost:2\n")
         job.wait_for(lambda: all_have(2))
