@@ -10,6 +10,7 @@ import pickle
 import signal
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -56,7 +57,7 @@ class Bomb:
 
 
 def attack_rendezvous(rank: int, directory: Path) -> None:
-    """Sends a pickle that runs code to the server that ranks find each other by."""
+    """Tries to run code, and to read keys, by the server of the ranks' addresses."""
     lines = Path(f"/proc/{rank}/environ").read_bytes().decode().split("\0")
     variables = dict(line.split("=", 1) for line in lines if "=" in line)
     port = variables["HOROVOD_GLOO_RENDEZVOUS_PORT"]
@@ -66,6 +67,8 @@ def attack_rendezvous(rank: int, directory: Path) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         urllib.request.urlopen(request, timeout=10)
     assert not (directory / "unpickled").exists()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(url, timeout=10)
     elsewhere = socket.socket()  # it listens at the ranks' address alone
     elsewhere.bind(("127.0.0.2", int(port)))
     elsewhere.close()
