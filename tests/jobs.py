@@ -77,6 +77,10 @@ class Job:
                     found[int(variables[name])] = pid
         return found or {0: self.pid}
 
+    def running(self) -> bool:
+        """Returns whether the launcher has not ended."""
+        return self._process.poll() is None
+
     def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
         """Waits for a condition; fails if the job ends first, or after a timeout."""
         end = time.monotonic() + seconds

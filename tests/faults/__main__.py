@@ -38,6 +38,7 @@ def main() -> int:
         (directory / name).mkdir(parents=True)
         for fault in suite.try_faults(directory / name, options.long, options.seed):
             faults.append(fault)
+            print(f"{fault.kind}, {fault.what}: {fault.outcome.value}", flush=True)
             if fault.outcome not in GOOD:
                 print(f"--- {fault.outcome.value}: {fault.kind}, {fault.what}")
                 print(fault.output, flush=True)
