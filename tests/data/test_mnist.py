@@ -219,5 +219,7 @@ def test_incomplete_directory_is_refused(tmp_path: Path, dataset: str) -> None:
 def test_only_auto_falls_back_from_an_empty_directory(tmp_path: Path) -> None:
     assert load("auto", tmp_path).name == "digits"
     assert load("auto", tmp_path / "none").name == "digits"
-    with pytest.raises(InputError, match=f"lacks {', '.join(NAMES)}; .*--dataset=dig"):
+    with pytest.raises(
+        InputError, match=f"lacks {', '.join(NAMES)}; .*--input_data_dir"
+    ):
         load("mnist", tmp_path)
