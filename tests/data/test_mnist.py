@@ -136,7 +136,7 @@ BAD_FILES = {
     "images-cut": (TEST_IMAGES, IMAGES[:-1], "4704 bytes of data, but .* only 4703"),
     "images-tail": (TEST_IMAGES, IMAGES + b"\0", "4704 bytes of data, but .* more"),
     "images-lie": (TEST_IMAGES, HUGE, "only 784"),
-    "images-lie-gz": (f"{TEST_IMAGES}.gz", gzip.compress(HUGE), "only 784"),
+    "images-lie-gz": (f"{TEST_IMAGES}.gz", gzip.compress(HUGE), "at most [0-9]+;"),
     "gz-empty": (f"{TEST_IMAGES}.gz", b"", "is empty"),
     "gz-is-plain": (f"{TEST_IMAGES}.gz", IMAGES, "not a complete gzip file"),
     "gz-cut": (f"{TEST_IMAGES}.gz", ZIPPED[:-9], "not a complete gzip file"),
