@@ -43,22 +43,22 @@ def try_faults(directory: Path, long: bool, seed: int) -> Iterator[Fault]:
         seed: of the changes.
     """
     input_kinds.prepare(directory)
-    yield from try_inputs(directory, seed, 8 if long else 1)
+    yield from try_inputs(directory, seed, 6 if long else 1)
 
 
-def try_inputs(directory: Path, seed: int, times: int = 1) -> Iterator[Fault]:
+def try_inputs(directory: Path, seed: int, times: float) -> Iterator[Fault]:
     """Tries inputs in some processes; see `try_faults`.
 
     Args:
         directory: prepared by `input_kinds.prepare`.
         seed: of the changes.
-        times: how often the number of each kind.
+        times: how often the number of each kind; one at least.
     """
     cases: queue.Queue[tuple[str, str]] = queue.Queue()
     all_cases = [
         (name, f"{seed}.{index}")
         for name, kind in input_kinds.KINDS.items()
-        for index in range(kind.count * times)
+        for index in range(max(1, round(kind.count * times)))
     ]
     random.Random(seed).shuffle(all_cases)
     for case in all_cases:
