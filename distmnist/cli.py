@@ -19,6 +19,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.core.options import reuse, validate
 from distmnist.data import loading
+from distmnist.data.dataset import Dataset
 from distmnist.distributed import devices, process
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
@@ -107,23 +108,35 @@ def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
         cluster.abort(1)
 
 
-def prepare_tensorflow(config: Config, cluster: Cluster) -> None:
+def prepare_tensorflow(
+    config: Config,
+    cluster: Cluster,
+    dataset: Dataset | None = None,
+    network: object = None,
+) -> None:
     """Imports TensorFlow, and chooses its devices and threads for training.
 
     To be called before a collective: over Gloo, collectives use TensorFlow's devices.
+
+    Args:
+        config: run configuration.
+        cluster: the ranks.
+        dataset: replaces the one that --dataset names.
+        network: replaces the one that --model names.
 
     Raises:
         InputError: a data set or network is unknown.
     """
     check_names(config)
-    if not registry.is_code(config.dataset, registry.DATASETS):
+    if not (dataset or registry.is_code(config.dataset, registry.DATASETS)):
         loading.find_source(config)  # a wrong path is reported at once
     devices.import_tensorflow()
     # Before the user's code, which may use TensorFlow.
     devices.choose_gpu(cluster.local_rank)
     from distmnist.models import registry as models
 
-    flops = models.step_flops(config, loading.find_source(config).spec)
+    spec = dataset.spec if dataset else loading.find_source(config).spec
+    flops = models.step_flops(config, spec, network)
     try:
         _configure_tensorflow(cluster, flops)
     except RuntimeError:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import socket
+import sys
 import tempfile
 from importlib import metadata
 
@@ -26,6 +27,8 @@ def import_tensorflow() -> None:
     oneDNN and whether it finds CUDA: lines that for each of N ranks hide what matters.
     If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
+    if "tensorflow" in sys.modules:
+        return  # what was left of an earlier run must not be frozen
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
             import tensorflow

@@ -33,12 +33,11 @@ def find(name: str) -> Any:
     return registry.load("model", name, registry.MODELS)
 
 
-def step_flops(config: Config, spec: DatasetSpec) -> float:
-    """Estimates the cost of a training step; see `Network.step_flops`."""
-    found = find(config.model)
-    if isinstance(found, type) and issubclass(found, Network):
-        return found.step_flops(config, spec)
-    return math.inf
+def step_flops(config: Config, spec: DatasetSpec, network: Any = None) -> float:
+    """Estimates the cost of a training step; see `Network.step_flops` and `create`."""
+    found = find(config.model) if network is None else network
+    kind = found if isinstance(found, type) else type(found)
+    return kind.step_flops(config, spec) if issubclass(kind, Network) else math.inf
 
 
 def create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 def test_other_arrays_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     before = load(save(tmp_path, "npz"))
     assert not caplog.records
     path = save(tmp_path, "npz", notes=np.array([{}]))
