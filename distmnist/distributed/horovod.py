@@ -95,7 +95,6 @@ class HorovodCluster(Cluster):
     def broadcast_variables(
         self, variables: Sequence[tf.Variable], root: int = 0
     ) -> None:
-        @tf.function(autograph=False)
         def broadcast() -> None:
             for number, variable in enumerate(variables):
                 # Numbered for the same reason as in _allreduce.
@@ -103,7 +102,8 @@ class HorovodCluster(Cluster):
                 value = hvd.broadcast(variable, root, name, ignore_name_scope=True)
                 variable.assign(value)
 
-        broadcast()
+        # TensorFlow would warn of a function that is called once only.
+        tf.function(broadcast, autograph=False).get_concrete_function()()
 
     def allreduce_mean(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._allreduce(tensor, hvd.Average)
