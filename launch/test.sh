@@ -20,6 +20,7 @@ ruff format --check . || status=1
 mypy || status=1
 lint-imports --no-cache || status=1
 # Two at a time: half of the time of a test is that of one core, importing TensorFlow.
-(($#)) || set -- -m 'not slow' --numprocesses 2 --dist loadfile
+(($#)) || set -- -m 'not slow' --numprocesses 2 --dist loadfile \
+  --no-loadscope-reorder
 pytest "$@" || status=$?
 exit "$status"

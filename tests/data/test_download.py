@@ -198,6 +198,9 @@ def test_interrupted_download_leaves_nothing(
     # A shell that starts pytest in the background makes it ignore SIGINT.
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, old))
+    # A training in this process has left a thread that ends it on a signal.
+    wakeup = signal.set_wakeup_fd(-1)
+    request.addfinalizer(lambda: signal.set_wakeup_fd(wakeup))
     with pytest.raises(KeyboardInterrupt):
         source("auto", tmp_path / "a", serve(zipped).url("interrupt")).prepare()
     assert not any(tmp_path.iterdir())
