@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from distmnist.checkpoint import format, rollback
+from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.progress import Progress, Ramp
@@ -158,13 +159,14 @@ class CheckpointManager:
         keep: int,
     ) -> None:
         self.wait()
+        self._directory.assert_in_place()
         values = {name: v.numpy() for name, v in self._variables.items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise RunError(
                     f"{name} is no longer finite at step {progress.step}, and is not "
-                    "saved; continue from the previous checkpoint with a lower "
-                    "--learning_rate"
+                    "saved; "
+                    f"{resuming.how_to_continue(flags='a lower --learning_rate')}"
                 )
         metadata = {
             **self._metadata,
@@ -175,12 +177,18 @@ class CheckpointManager:
         }
 
         def write_and_prune() -> None:
-            format.write(directory.checkpoint(progress.step), values, metadata)
-            older = [
-                step for step in directory.checkpoint_steps() if step <= progress.step
-            ]
-            for step in older[keep:]:
-                format.delete(directory.checkpoint(step))
+            path = directory.checkpoint(progress.step)
+            try:
+                if directory is not self._directory:
+                    directory.path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise RunError(
+                    f"{directory.path}: cannot be created ({error.strerror}); "
+                    f"{resuming.how_to_continue()}"
+                ) from None
+            format.write(path, values, metadata)
+            self._directory.assert_in_place()
+            _prune(directory, progress.step, keep)
 
         self._in_flight = self._thread.submit(write_and_prune)
 
@@ -202,11 +210,21 @@ class CheckpointManager:
                 use, no checkpoint can be read, or it was created with a different
                 configuration.
         """
+        resuming.restarted = self._config.restart
         return self._cluster.run_on_root(lambda: self._restore(committed))
 
     def _restore(self, committed: Progress | None) -> Progress | None:
         directory = self._directory
         directory.prepare(self._config.restart and not committed)
+        try:
+            path = None if committed else format.latest(directory)
+            if not (committed or path) and rollback.has_results(directory):
+                directory.archive("It has no checkpoint")
+        except OSError as error:
+            raise InputError(
+                f"flag --log_dir={self._config.log_dir}: cannot be read "
+                f"({error.strerror}); choose another directory"
+            ) from None
         with contextlib.suppress(InputError):  # a damaged best one is replaced
             if best := format.latest(directory.best):
                 validation = format.read_metadata(best)["validation"]
@@ -216,10 +234,10 @@ class CheckpointManager:
                 value = validation["metrics"].get(self._best_metric)
                 if value is not None:  # it was chosen by another metric
                     self._best = self._best_sign * value
+                _prune(directory.best, _step(best), 1)
         if committed:
             self._roll_back_logs(committed)
             return committed
-        path = format.latest(directory)
         if path is None:
             self._roll_back_logs(Progress(-1, -1))
             return None
@@ -231,6 +249,8 @@ class CheckpointManager:
         ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
         restored = Progress(metadata["step"], metadata["consumed"], ramp=ramp)
         self._roll_back_logs(restored)
+        # The process may have been killed between writing this one and pruning.
+        _prune(directory, restored.step, self._config.keep_checkpoints)
         logging.info("Resuming from checkpoint %s", path)
         return restored
 
@@ -243,6 +263,31 @@ class CheckpointManager:
                 f"to step {progress.step} ({error}); make them writable, or "
                 "choose another directory"
             ) from None
+
+
+def _prune(directory: RunDirectory, step: int, keep: int) -> None:
+    """Deletes the checkpoints up to a step, except for the newest of them.
+
+    Args:
+        directory: of the checkpoints.
+        step: later ones are kept, too.
+        keep: number of those up to it that are kept, at least 1.
+    """
+    try:
+        older = [number for number in directory.checkpoint_steps() if number <= step]
+        for number in older[keep:]:
+            format.delete(directory.checkpoint(number))
+    except OSError as error:
+        logging.warning(
+            "%s: older checkpoints cannot be deleted (%s)",
+            directory.path,
+            error.strerror,
+        )
+
+
+def _step(path: str) -> int:
+    """Returns the step of a checkpoint."""
+    return int(path.rpartition("-")[2])
 
 
 def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
