@@ -9,11 +9,10 @@ import contextlib
 import os
 import platform
 import socket
-import tempfile
 from importlib import metadata
 
 from distmnist import __version__
-from distmnist.distributed import process
+from distmnist.distributed import autograph, process
 
 # Floating-point operations that keep a core busy for about a millisecond.
 _THREAD_FLOPS = 1e8
@@ -30,8 +29,10 @@ def import_tensorflow() -> None:
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
             import tensorflow
 
+            autograph.keep_in_memory()
             return
-        with tempfile.TemporaryFile() as output:
+        # In memory: there need not be a temporary directory that can be written to.
+        with os.fdopen(os.memfd_create("output"), "w+b") as output:
             stderr = os.dup(2)
             os.dup2(output.fileno(), 2)
             try:
@@ -43,6 +44,7 @@ def import_tensorflow() -> None:
             finally:
                 os.dup2(stderr, 2)
                 os.close(stderr)
+        autograph.keep_in_memory()
 
 
 def configure_tensorflow(
