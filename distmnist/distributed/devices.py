@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import socket
+import tempfile
 from importlib import metadata
 
 from distmnist import __version__
@@ -25,6 +26,7 @@ def import_tensorflow() -> None:
     oneDNN and whether it finds CUDA: lines that for each of N ranks hide what matters.
     If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
+    _require_no_temporary_directory()
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
             import tensorflow
@@ -45,6 +47,17 @@ def import_tensorflow() -> None:
                 os.dup2(stderr, 2)
                 os.close(stderr)
         autograph.keep_in_memory()
+
+
+def _require_no_temporary_directory() -> None:
+    """Has Python's tempfile name a directory, even where none can be written to.
+
+    TensorFlow asks for its name when it is imported, and needs it in tests only.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = "/tmp"
 
 
 def configure_tensorflow(
