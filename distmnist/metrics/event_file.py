@@ -84,10 +84,12 @@ class EventFile:
         """
         if self._descriptor < 0:
             return
-        self.flush()
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._records.close()
+        try:
+            self.flush()
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._records.close()
 
     def _write(self, step: int, **content: Any) -> None:
         event = tf.compat.v1.Event(wall_time=time.time(), step=step, **content)
