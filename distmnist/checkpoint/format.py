@@ -208,7 +208,8 @@ def _sync(path: str) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        _warn_not_durable(os.path.dirname(path) or path, error.strerror)
+        directory = path if os.path.isdir(path) else os.path.dirname(path)
+        _warn_not_durable(directory, error.strerror)
     finally:
         os.close(descriptor)
 
