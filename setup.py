@@ -91,6 +91,7 @@ setup(
             "hypothesis",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "mypy",
             "import-linter",

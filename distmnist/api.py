@@ -7,8 +7,10 @@ replaces anything of its name in the package as soon as it is imported.
 from __future__ import annotations
 
 import contextlib
+import gc
 import html
 import math
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from distmnist import cli
@@ -115,6 +117,8 @@ def fit(
         raise InputError(
             "flag --elastic: is for python -m distmnist.train, not for fit"
         )
+    gc.collect()  # what is left of an earlier run holds its data, and refers to itself
+    is_first = "tensorflow" not in sys.modules
     cluster = connect(config.stall_seconds)
 
     def prepare() -> None:
@@ -123,6 +127,11 @@ def fit(
             cli.prepare_tensorflow(config, cluster, dataset, network)
 
     cluster.run_collectively(prepare)
+    if is_first:
+        # The import has frozen garbage too, with frames that hold this one's variables.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
     from distmnist.checkpoint.inference import Predictor
     from distmnist.trainer import Trainer
 

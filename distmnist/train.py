@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from absl import logging
@@ -14,7 +15,7 @@ from absl import logging
 from distmnist import cli
 from distmnist.core.config import Config
 from distmnist.data import loading
-from distmnist.distributed import devices
+from distmnist.distributed import devices, launchers
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.preemption import Signals
 
@@ -31,6 +32,12 @@ def main() -> None:
 def _train(signals: Signals, config: Config, cluster: Cluster) -> None:
     signals.grace_seconds = config.grace_seconds
     logging.info("Runtime settings: %s", devices.settings())
+    if exposed := launchers.exposed_secrets(os.environ):
+        logging.warning(
+            "Every user of this machine can read %s: horovodrun --gloo shows the "
+            "environment in the list of processes; unset them, or start with mpirun",
+            ", ".join(exposed),
+        )
     if not (config.elastic or cluster.is_elastic):
         _train_once(signals, config, cluster)
         return

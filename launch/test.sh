@@ -19,6 +19,7 @@ ruff check . || status=1
 ruff format --check . || status=1
 mypy || status=1
 lint-imports --no-cache || status=1
-(($#)) || set -- -m 'not slow'
+# Two at a time: half of the time of a test is that of one core, importing TensorFlow.
+(($#)) || set -- -m 'not slow' --numprocesses 2 --dist loadfile
 pytest "$@" || status=$?
 exit "$status"

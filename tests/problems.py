@@ -86,6 +86,22 @@ def normalized(config: Config, spec: DatasetSpec) -> Any:
     )
 
 
+def perceptron(config: Config, spec: DatasetSpec) -> Any:
+    """A small Keras model with batch normalization and dropout, for any features."""
+    import keras
+
+    return keras.Sequential(
+        [
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, use_bias=False),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(0.1),
+            keras.layers.Dense(spec.num_classes),
+        ]
+    )
+
+
 def table() -> Dataset:
     """A table of numbers, and a number to predict."""
     random = np.random.RandomState(0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import os
+import pickle
 import signal
 import socket
 import sys
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,9 +46,39 @@ def placements(directory: Path) -> dict[int, tuple[int, int]]:
     return {p: place for p, place in found.items() if Path(f"/proc/{p}").exists()}
 
 
+class Bomb:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> Any:  # noqa: D105
+        return (Path.touch, (self.path,))
+
+
+def attack_rendezvous(rank: int, directory: Path) -> None:
+    """Tries to run code, and to read keys, by the server of the ranks' addresses."""
+    lines = Path(f"/proc/{rank}/environ").read_bytes().decode().split("\0")
+    variables = dict(line.split("=", 1) for line in lines if "=" in line)
+    port = variables["HOROVOD_GLOO_RENDEZVOUS_PORT"]
+    bomb = base64.b64encode(pickle.dumps(Bomb(directory / "unpickled")))
+    url = f"http://127.0.0.1:{port}/worker_addresses/localhost:0"
+    request = urllib.request.Request(url, bomb, method="PUT")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        urllib.request.urlopen(request, timeout=10)
+    assert not (directory / "unpickled").exists()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(url, timeout=10)
+    elsewhere = socket.socket()  # it listens at the ranks' address alone
+    elsewhere.bind(("127.0.0.2", int(port)))
+    elsewhere.close()
+
+
 @pytest.mark.timeout(400)
 def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
-    epochs, examples = 12, 55000
+    epochs, examples = 5, 55000
+    # Has variables that gradients do not change, and a random layer.
+    model = "--model=tests.problems:perceptron"
     hosts = tmp_path / "hosts.txt"
     recorded = tmp_path / "records"
     recorded.mkdir()
@@ -55,6 +90,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
         *("--network-interface", "lo"),
         *(sys.executable, ROOT / "tests/elastic_program.py", recorded),
         *("--dataset=mnist", f"--input_data_dir={mnist_dir}", "--batch_size=20"),
+        model,
         *(f"--num_epochs={epochs}", "--commit_steps=50", "--checkpoint_every=200"),
         *("--eval_every=0", "--learning_rate=0.03"),
         f"--log_dir={tmp_path / 'logs'}",
@@ -82,6 +118,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
 
     with Job(command, tmp_path, {"HOSTS": str(hosts)}) as job:
         job.wait_for(lambda: all_have(3, 10_000))
+        attack_rendezvous(next(iter(placements(recorded))), tmp_path)
         kill("127.0.0.1", None)
         hosts.write_text("localhost:2\n")
         job.wait_for(lambda: all_have(2))
@@ -132,7 +169,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
     command = (
         *(sys.executable, "-m", "distmnist.train", "--dataset=mnist"),
         *(f"--input_data_dir={mnist_dir}", f"--num_epochs={epochs}", "--eval_every=0"),
-        *("--batch_size=60", "--learning_rate=0.09"),
+        *("--batch_size=60", "--learning_rate=0.09", model),
         f"--log_dir={undisturbed}",
     )
     run(command, cwd=tmp_path)

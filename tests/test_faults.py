@@ -199,7 +199,6 @@ CELLS = [
 SHORT = [
     ("mpirun", "1", "TERM"),
     ("mpirun", "0", "KILL"),
-    ("mpirun", "launcher", "TERM"),
     ("horovodrun", "launcher", "TERM"),
     ("gloo", "1", "KILL"),
     ("gloo", "launcher", "INT"),

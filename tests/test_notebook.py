@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from pathlib import Path
 
 import nbformat
@@ -61,11 +62,13 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
 
 def test_fits_twice_in_a_process(tmp_path: Path) -> None:
+    earlier: list[weakref.ref[distmnist.Dataset]] = []
     for model in ("mlp", "cnn"):  # which use different numbers of threads
         config = distmnist.Config(
             dataset="digits", max_steps=2, model=model, log_dir=str(tmp_path / model)
         )
         fitted = distmnist.fit(config)
+        assert not any(dataset() for dataset in earlier)  # they leave no memory
         assert fitted.step == 2
         assert fitted.loss > 0
         assert fitted.precision.keys() == {"train", "validation", "test"}
@@ -74,6 +77,8 @@ def test_fits_twice_in_a_process(tmp_path: Path) -> None:
         assert correct.mean() == fitted.precision["test"]
         assert fitted.trained
         assert f"loss                 {fitted.loss:.4f}, last batch" in repr(fitted)
+        earlier.append(weakref.ref(fitted.dataset))
+        del fitted
 
 
 def test_the_result_says_that_nothing_was_left_to_train(tmp_path: Path) -> None:

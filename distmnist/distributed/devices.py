@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import socket
+import sys
 import tempfile
 from importlib import metadata
 
@@ -26,6 +27,9 @@ def import_tensorflow() -> None:
     oneDNN and whether it finds CUDA: lines that for each of N ranks hide what matters.
     If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
+    if "tensorflow" in sys.modules:
+        autograph.keep_in_memory()
+        return  # what was left of an earlier run must not be frozen
     _require_no_temporary_directory()
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":

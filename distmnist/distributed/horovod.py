@@ -5,6 +5,7 @@ The only module that imports Horovod.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from distmnist.distributed.cluster import Cluster
 with process.blocked_imports("sklearn", "matplotlib"), process.frozen_gc():
     import horovod.tensorflow as hvd
     from horovod.common.elastic import State
+    from horovod.common.exceptions import HorovodInternalError
 
 T = TypeVar("T")
 
@@ -40,6 +42,7 @@ class HorovodCluster(Cluster):
         self._update_topology()
 
     def _update_topology(self) -> None:
+        self._traced = itertools.count()
         self.rank, self.size = hvd.rank(), hvd.size()
         self.local_rank, self.local_size = hvd.local_rank(), hvd.local_size()
 
@@ -93,13 +96,42 @@ class HorovodCluster(Cluster):
     def broadcast_variables(
         self, variables: Sequence[tf.Variable], root: int = 0
     ) -> None:
-        hvd.broadcast_variables(variables, root_rank=root)
+        @tf.function(autograph=False)
+        def broadcast() -> None:
+            for number, variable in enumerate(variables):
+                # Numbered for the same reason as in _allreduce.
+                name = f"HorovodBroadcast_{number}"
+                value = hvd.broadcast(variable, root, name, ignore_name_scope=True)
+                variable.assign(value)
+
+        broadcast()
 
     def allreduce_mean(self, tensor: tf.Tensor) -> tf.Tensor:
-        return _allreduce(tensor, op=hvd.Average)
+        return self._allreduce(tensor, hvd.Average)
 
     def allreduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
-        return _allreduce(tensor, op=hvd.Sum)
+        return self._allreduce(tensor, hvd.Sum)
+
+    # AutoGraph has nothing to convert in Horovod, and searching it takes a second.
+    @tf.autograph.experimental.do_not_convert
+    def _allreduce(self, tensor: tf.Tensor, op: Any) -> tf.Tensor:
+        """Reduces a tensor over all ranks, and its gradient in the same way.
+
+        Horovod matches the ranks' tensors by names, which it takes from TensorFlow's.
+        Those differ between ranks where one has created more Keras layers than another,
+        such as one that was in an elastic job before the other joined: they would wait
+        forever. What all ranks trace in the same order is numbered instead.
+        """
+
+        def reduce(tensor: tf.Tensor) -> tf.Tensor:
+            eager = tf.executing_eagerly()
+            name = None if eager else f"HorovodAllreduce_{next(self._traced)}"
+            return hvd.allreduce(tensor, op=op, name=name, ignore_name_scope=True)
+
+        def reduce_with_gradient(tensor: tf.Tensor) -> Any:
+            return reduce(tensor), reduce
+
+        return tf.custom_gradient(reduce_with_gradient)(tensor)
 
     def allgather_tensor(self, tensor: tf.Tensor) -> tf.Tensor:
         # A sum with zeros is exact, and its gradient is one more allreduce, while that
@@ -114,7 +146,13 @@ class HorovodCluster(Cluster):
         @hvd.elastic.run
         def run(_: _Membership) -> T:
             self._update_topology()
-            return job()
+            try:
+                return job()
+            except tf.errors.UnknownError as error:
+                # Horovod would drop it if it took it for another's, and return None.
+                if self.explain(error) is None:
+                    raise RuntimeError(str(error)) from error
+                raise HorovodInternalError(str(error)) from error
 
         result: T = run(self._membership)
         return result
@@ -146,7 +184,3 @@ class _Membership(State):  # type: ignore[misc]
     def restore(self) -> None: ...
 
     def sync(self) -> None: ...
-
-
-# AutoGraph has nothing to convert in Horovod, and searching it takes a second.
-_allreduce = tf.autograph.experimental.do_not_convert(hvd.allreduce)

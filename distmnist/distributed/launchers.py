@@ -95,6 +95,24 @@ def srun(environment: Environment) -> Placement | None:
     )
 
 
+_SECRET = re.compile("TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY")
+
+
+def exposed_secrets(environment: Environment) -> list[str]:
+    """Returns the names of variables that are likely secret, and that others can read.
+
+    `horovodrun --gloo` gives each rank its environment on the command line of a shell,
+    which every user of the machine can read.
+    """
+    if "HOROVOD_GLOO_RENDEZVOUS_ADDR" not in environment:
+        return []
+    return sorted(
+        name
+        for name, value in environment.items()
+        if value and _SECRET.search(name.upper())
+    )
+
+
 def single_process(environment: Environment) -> Placement:
     """Returns the placement of a process that no launcher started."""
     return Placement(size=1, rank=0, local_rank=0, local_size=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.server
-import os
 import signal
 import socket
 import threading
@@ -52,7 +51,8 @@ class Mirrors:
                     body = body[: len(body) // 2]
                 self.wfile.write(body)
                 if kind == "interrupt":
-                    os.kill(os.getpid(), signal.SIGINT)
+                    main = threading.main_thread().ident or 0
+                    signal.pthread_kill(main, signal.SIGINT)
                     mirrors.release.wait(30)
                 try:
                     while kind == "drip" and not mirrors.release.wait(0.02):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 def test_other_arrays_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     before = load(save(tmp_path, "npz"))
     assert not caplog.records
     path = save(tmp_path, "npz", notes=np.array([{}]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import zlib
@@ -107,6 +108,7 @@ def test_cmyk_is_color(tmp_path: Path) -> None:
 def test_hidden_and_other_files_are_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING)
     save_images(tmp_path)
     before = load(tmp_path)
     (tmp_path / ".DS_Store").touch()

@@ -113,3 +113,10 @@ def test_without_a_host_topology_one_host_is_assumed() -> None:
 def test_nonsense_counts_as_no_launcher(value: str) -> None:
     environment = {**OPEN_MPI, "OMPI_COMM_WORLD_SIZE": value}
     assert launchers.detect(environment) == Placement(1, 0, 0, 1)
+
+
+def test_secrets_are_named_where_others_can_read_them() -> None:
+    variables = {"WANDB_API_KEY": "x", "MY_TOKEN": "", "db_password": "y", "PATH": "z"}
+    assert launchers.exposed_secrets(variables) == []
+    variables["HOROVOD_GLOO_RENDEZVOUS_ADDR"] = "127.0.0.1"
+    assert launchers.exposed_secrets(variables) == ["WANDB_API_KEY", "db_password"]

@@ -79,6 +79,7 @@ def follow_docs(checkout: Path, network: Network) -> None:
         follow(page, checkout, network, environment()["PATH"])
 
 
+@pytest.mark.slow  # the docs are followed offline
 @pytest.mark.ranks
 @pytest.mark.timeout(300)
 def test_readme_offline(checkout: Path, offline: Network) -> None:
