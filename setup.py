@@ -76,6 +76,7 @@ setup(
         "absl-py",
         "jinja2",  # the report
         "matplotlib",  # images for TensorBoard and the report
+        "msgspec",  # the schema of what is read
         "numpy",
         "pillow",
         "scikit-learn",

@@ -48,8 +48,8 @@ class RunOptions:
         "model",
         default=None,
         group=INPUT,
-        help="Network of the run, package.module:name, if distmnist.fit was given it "
-        "as an object; by default, the run's --model.",
+        help="Network of the run, package.module:name, if it is your own: code is "
+        "imported only if you name it; by default, the run's --model.",
         required=False,
     )
 
@@ -76,8 +76,8 @@ def dataset() -> Any:
         "dataset",
         default=None,
         group=INPUT,
-        help="Data set of the run, a path or package.module:function, if it has moved, "
-        "or distmnist.fit was given it as an object; by default, the run's --dataset.",
+        help="Data set of the run: a path, if it moved, or package.module:function, "
+        "if it is your own code; by default, the run's --dataset.",
         required=False,
     )
 

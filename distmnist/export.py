@@ -13,8 +13,11 @@ own that returns neither logits nor such numbers: "outputs", as it returns them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import shutil
+from collections.abc import Iterator
 
 from absl import logging
 
@@ -22,6 +25,8 @@ from distmnist import cli
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.options import option
 from distmnist.distributed.cluster import Cluster
+
+_MODEL = "saved_model.pb"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +63,44 @@ def _export(options: Options, cluster: Cluster) -> None:
     saved = inference.find(options.log_dir, cluster, options.model)
     predictor = inference.load_predictor(saved, cluster)
     try:
-        tf.saved_model.save(predictor, directory, signatures=predictor.signature)
+        with _whole(directory) as temporary:
+            tf.saved_model.save(predictor, temporary, signatures=predictor.signature)
     except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise RunError(
-            f"directory {directory}: cannot be written ({error}); free disk space, or "
-            "give another --export_dir"
+            f"directory {directory}: cannot be written ({reason}), and nothing was; "
+            "free disk space, or give another --export_dir"
         ) from None
     logging.info("Checkpoint %s was exported to %s", saved.path, directory)
+
+
+@contextlib.contextmanager
+def _whole(directory: str) -> Iterator[str]:
+    """Yields a directory that becomes another one when all is written.
+
+    TensorFlow Serving loads a version as soon as its directory is there.
+
+    Args:
+        directory: new or empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    final = os.path.realpath(directory)
+    # What is mounted, such as a container's volume, cannot be replaced.
+    parent = final if os.path.ismount(final) else os.path.dirname(final)
+    os.makedirs(parent, exist_ok=True)
+    temporary = os.path.join(parent, f".exporting-{os.getpid()}")
+    os.mkdir(temporary)
+    try:
+        yield temporary
+        if parent != final:
+            os.rename(temporary, final)  # also over an empty directory
+            return
+        for name in sorted(os.listdir(temporary), key=_MODEL.__eq__):  # that last
+            os.rename(os.path.join(temporary, name), os.path.join(final, name))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,9 @@ def _report(options: Options, cluster: Cluster) -> None:
         page.write(runs, output, options.png_dir)
     except OSError as error:
         raise RunError(
-            f"{error.filename}: cannot be written ({error.strerror}); choose another "
-            "--output or --png_dir"
+            f"{error.filename or output}: cannot be written "
+            f"({error.strerror or error}), and nothing was; free disk space, or choose "
+            "another --output or --png_dir"
         ) from None
     console.write(f"Report: {output}\n")
 

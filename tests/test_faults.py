@@ -97,8 +97,8 @@ class Run:
 
     def saved(self) -> int:
         """Returns the step of its newest checkpoint, which must be complete."""
-        path = format.latest(RunDirectory(self.logs)) if self.logs.exists() else None
-        return int(path.rpartition("-")[2]) if path else 0
+        found = format.latest(RunDirectory(self.logs)) if self.logs.exists() else None
+        return found.metadata.step if found else 0
 
     def interrupt(self, launcher: str, target: str, name: str, delay: float = 0) -> Job:
         """Starts or resumes it, sends a signal, and waits for all processes to end.
@@ -330,9 +330,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     done = run((*ALONE, *flags, f"--log_dir={tmp_path}"), 1, cwd=tmp_path)
     (message,) = messages(done.stderr)
     assert "at step" in message
-    path = format.latest(RunDirectory(tmp_path))
-    if path:  # the one before the failure
-        reader = tf.train.load_checkpoint(path)
+    found = format.latest(RunDirectory(tmp_path))
+    if found:  # the one before the failure
+        reader = tf.train.load_checkpoint(found.path)
         weights = reader.get_tensor("hidden1/weights")
         assert tf.reduce_all(tf.math.is_finite(weights))
 

@@ -42,7 +42,8 @@ def values(directory: RunDirectory) -> dict[str, np.ndarray]:
     """Returns the variables of the newest checkpoint."""
     import tensorflow as tf
 
-    path = format.latest(directory)
-    reader = tf.train.load_checkpoint(path)
+    found = format.latest(directory)
+    assert found
+    reader = tf.train.load_checkpoint(found.path)
     names = set(reader.get_variable_to_shape_map()) - {"metadata"}
     return {name: reader.get_tensor(name) for name in sorted(names)}

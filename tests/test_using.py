@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from distmnist import evaluate, export, predict
+from distmnist import evaluate, export, predict, report
 from distmnist.checkpoint import inference
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
@@ -21,7 +23,7 @@ from distmnist.data.sources.digits import Digits
 from distmnist.distributed.cluster import Cluster
 from tests.launching import MPIRUN, TRAIN, messages, run
 
-PROGRAMS = {"evaluate": evaluate, "export": export, "predict": predict}
+PROGRAMS = {m.__name__.split(".")[-1]: m for m in (evaluate, export, predict, report)}
 
 
 def program(name: str, *flags: object) -> tuple[object, ...]:
@@ -173,3 +175,64 @@ def test_bad_input_is_reported_in_one_line(
     (message,) = messages(captured.err)
     assert (end.value.code, captured.out) == (InputError.exit_status, "")
     assert reported in message
+
+
+@pytest.mark.parametrize("small_disk", ["200k"], indirect=True)
+@pytest.mark.parametrize("name", ["export", "report"])
+@pytest.mark.usefixtures("threads_are_chosen")
+def test_on_a_full_disk_nothing_is_written(
+    log_dir: Path,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(120_000))
+    paths = {
+        "export": [f"--export_dir={small_disk / '1'}"],
+        "report": [f"--output={small_disk / 'r.html'}", f"--png_dir={small_disk}"],
+    }
+    monkeypatch.setattr(sys, "argv", [name, f"--log_dir={log_dir}", *paths[name]])
+    with pytest.raises(SystemExit) as end:
+        PROGRAMS[name].main()
+    (message,) = messages(capsys.readouterr().err)
+    assert end.value.code == 1
+    assert "cannot be written (" in message and "and nothing was; free" in message
+    assert [p for p in small_disk.rglob("*") if p.is_file()] == [ballast]
+
+
+@pytest.mark.usefixtures("threads_are_chosen")
+def test_an_empty_directory_may_be_exported_to(
+    log_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "a[b] c"
+    directory.mkdir()
+    flags = [f"--log_dir={log_dir}", f"--export_dir={directory}"]
+    monkeypatch.setattr(sys, "argv", ["export", *flags])
+    export.main()
+    assert [path.name for path in tmp_path.iterdir()] == [directory.name]
+    assert (directory / "saved_model.pb").exists()
+    assert directory.stat().st_mode & 0o050  # a server of another user may read it
+
+
+@pytest.mark.usefixtures("threads_are_chosen")
+def test_evaluate_while_the_run_goes_on_and_prunes(
+    log_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(log_dir, copy)
+    load = inference.load
+
+    def prune_and_load(*arguments: Any) -> Any:
+        for path in copy.glob("model.ckpt-*"):
+            path.unlink()
+        return load(*arguments)
+
+    monkeypatch.setattr(inference, "load", prune_and_load)
+    monkeypatch.setattr(sys, "argv", ["evaluate", f"--log_dir={copy}"])
+    evaluate.main()
+    assert "Num examples: 300" in capsys.readouterr().out

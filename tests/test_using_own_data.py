@@ -152,7 +152,10 @@ def test_evaluate_prints_the_metrics_of_numbers(
     (here / "moved").mkdir()
     monkeypatch.chdir(here / "moved")
     flags = ("--log_dir=../runs/houses", "--split=validation")
+    assert call(capsys, "evaluate", *flags) == expected  # found where training was
+    (here / "houses.csv").rename(here / "renamed.csv")
     message = refuse(capsys, "evaluate", *flags)
+    (here / "renamed.csv").rename(here / "houses.csv")
     assert "flag --dataset=houses.csv: there is no such path" in message
     assert call(capsys, "evaluate", *flags, "--dataset=../houses.csv") == expected
     Path("houses.csv").write_text((here / "houses.csv").read_text() + "1,2,3\n")
@@ -184,7 +187,10 @@ def test_evaluate_prints_the_most_confused_pairs_of_many_classes(
     assert 1 <= len(rows) <= 20
     for row in rows:
         assert re.fullmatch(r"thing \d+ +thing \d+ +\d+", row)
-    out = call(capsys, "evaluate", "--log_dir=runs/many")  # too many for any matrix
+    message = refuse(capsys, "evaluate", "--log_dir=runs/many")
+    assert "give --dataset=own:many, if you trust it" in message
+    flags = ("--log_dir=runs/many", "--dataset=own:many")
+    out = call(capsys, "evaluate", *flags)  # too many for any matrix
     assert len(out.splitlines()) == 2
 
 

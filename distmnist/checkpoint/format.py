@@ -18,7 +18,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ import tensorflow as tf
 from absl import logging
 from numpy.typing import NDArray
 
+from distmnist.checkpoint import reader
+from distmnist.checkpoint.metadata import Metadata
 from distmnist.core import resuming
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.run_directory import RunDirectory
@@ -34,18 +36,11 @@ _INDEX, _SUMS, _DATA = ".index", ".sha256", ".data-00000-of-00001"
 _SUFFIXES = (_DATA, _SUMS, _INDEX)  # in the order in which they appear
 _METADATA = "metadata"
 
+_CHUNK = 1 << 22  # bytes
+_MAX_SUMS = 1 << 12  # bytes of the file of checksums
+
 # Of file systems whose directories cannot be synced, such as CIFS and some over FUSE.
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
-
-# What TensorFlow raises on invalid files.
-_UNREADABLE = (
-    tf.errors.OpError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    AssertionError,
-    OSError,
-)
 
 
 def write(
@@ -56,7 +51,7 @@ def write(
     Args:
         path: without suffix.
         values: values of the variables, by name.
-        metadata: returned by `read_metadata`; JSON types only.
+        metadata: see `Metadata`; JSON types only.
 
     Raises:
         RunError: it cannot be written; nothing of it is left.
@@ -72,7 +67,10 @@ def write(
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
         )
-        Path(temporary + _SUMS).write_text(_sums(temporary, name))
+        written = {
+            suffix: reader.File(temporary + suffix) for suffix in (_DATA, _INDEX)
+        }
+        Path(temporary + _SUMS).write_text(_sums(written, name))
         for suffix in _SUFFIXES:
             _sync(temporary + suffix)
         for suffix in _SUFFIXES:
@@ -111,92 +109,126 @@ def delete(path: str) -> None:
     hidden.unlink(missing_ok=True)
 
 
-def latest(directory: RunDirectory) -> str | None:
-    """Returns the path of the newest intact checkpoint, without suffix; None if none.
+class Checkpoint:
+    """A checkpoint with its files open: it can be read even if they are deleted.
 
-    Logs a warning if a newer one is damaged.
+    Attributes:
+        path: without suffix.
+        metadata: configuration and progress of its run.
+        shapes: shape of each variable, by name.
+    """
+
+    def __init__(self, path: str):
+        """Opens the files, and verifies them.
+
+        Args:
+            path: without suffix.
+
+        Raises:
+            FileNotFoundError: there is no index.
+            ValueError: it is damaged; the message says how.
+            OSError: a file cannot be read.
+        """
+        self.path = path
+        index = reader.File(path + _INDEX)
+        try:
+            self._data = reader.File(path + _DATA)
+            sums = reader.File(path + _SUMS)
+            expected = sums.read(min(sums.size, _MAX_SUMS))
+        except FileNotFoundError as error:
+            raise ValueError(f"{os.path.basename(error.filename)} is missing") from None
+        found = _sums({_DATA: self._data, _INDEX: index}, os.path.basename(path))
+        if found.encode() != expected:
+            raise ValueError("checksums differ")
+        self._bundle = reader.Bundle(index, self._data)
+        self.metadata = Metadata.from_json(self._bundle.text(_METADATA))
+        self.shapes = {
+            name: list(entry.shape)
+            for name, entry in self._bundle.entries.items()
+            if name != _METADATA
+        }
+
+    def restore(self, variables: Mapping[str, tf.Variable]) -> None:
+        """Assigns its values to variables.
+
+        Args:
+            variables: of the same network, by name.
+
+        Raises:
+            InputError: a value cannot be read, is missing, or of another shape.
+        """
+        try:
+            for name, variable in variables.items():
+                shape = variable.shape.as_list()
+                if self.shapes.get(name, shape) != shape:
+                    raise ValueError(f"{name} is not of shape {shape}")
+            values = {name: self._bundle.array(name) for name in variables}
+            for name, variable in variables.items():
+                if values[name].dtype != variable.dtype.as_numpy_dtype:
+                    raise ValueError(f"{name} is not of type {variable.dtype.name}")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"checkpoint {self.path} cannot be read ({_reason(error)}); is it of "
+                "another network, or another version of it? If not, restore its files"
+            ) from None
+        for name, variable in variables.items():
+            variable.assign(values[name])
+
+    def close(self) -> None:
+        """Closes its files."""
+        self._data.close()
+
+
+def latest(
+    directory: RunDirectory, advice: str = "name the directory of another run"
+) -> Checkpoint | None:
+    """Opens the newest intact checkpoint of a run that may be going on.
+
+    Logs a warning if a newer one is damaged, or incomplete: the index appears last and
+    disappears first, so that without it the others are what a killed process left.
+
+    Args:
+        directory: run directory.
+        advice: what to do if all are damaged.
+
+    Returns:
+        The checkpoint; None if there is none, or no complete one.
 
     Raises:
         InputError: all are damaged.
         OSError: the directory cannot be read.
     """
-    damaged: list[str] = []
-    for path in map(directory.checkpoint, directory.checkpoint_steps()):
-        problem = _damage(path)
-        if not problem:
-            if damaged:
-                logging.warning("%s; using %s", "; ".join(damaged), path)
-            return path
-        damaged.append(f"checkpoint {path} is damaged ({problem})")
+    steps: list[int] | None = None
+    while steps != (listed := directory.checkpoint_steps()):  # pruned meanwhile
+        steps, problems, damaged = listed, [], False
+        for path in map(directory.checkpoint, steps):
+            try:
+                found = Checkpoint(path)
+            except FileNotFoundError:
+                problems.append(f"checkpoint {path} is incomplete, and ignored")
+            except (OSError, ValueError) as error:
+                if os.path.exists(path + _INDEX):
+                    problems.append(f"checkpoint {path} is damaged ({_reason(error)})")
+                    damaged = True
+            else:
+                if problems:
+                    logging.warning("%s; using %s", "; ".join(problems), path)
+                return found
     if damaged:
-        raise InputError(
-            f"{'; '.join(damaged)}; there is no other: give --restart to start from "
-            "scratch, or another --log_dir"
-        )
+        raise InputError(f"{'; '.join(problems)}; there is no other: {advice}")
+    if problems:
+        logging.warning("%s", "; ".join(problems))
     return None
 
 
-def read_metadata(path: str) -> dict[str, Any]:
-    """Returns the metadata of a checkpoint.
-
-    Args:
-        path: without suffix.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    with _reading(path) as reader:
-        return dict(json.loads(reader.get_tensor(_METADATA)))
-
-
-def read_shapes(path: str) -> dict[str, list[int]]:
-    """Returns the shape of each variable of a checkpoint, by name.
-
-    Args:
-        path: without suffix.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    with _reading(path) as reader:
-        return dict(reader.get_variable_to_shape_map())
-
-
-def read(path: str, variables: Mapping[str, tf.Variable]) -> None:
-    """Assigns the values of a checkpoint to variables.
-
-    Args:
-        path: without suffix.
-        variables: of the same network, by name.
-
-    Raises:
-        InputError: it cannot be read, or lacks one of them.
-    """
-    with _reading(path) as reader:
-        values = {name: reader.get_tensor(name) for name in variables}
-        for name, variable in variables.items():
-            variable.assign(values[name])
-
-
-def _damage(path: str) -> str | None:
-    """Returns what is wrong with the files of a checkpoint; None if nothing is."""
-    try:
-        expected = Path(path + _SUMS).read_text()
-        if _sums(path, os.path.basename(path)) != expected:
-            return "checksums differ"
-    except FileNotFoundError as error:
-        return f"{os.path.basename(error.filename)} is missing"
-    except (OSError, ValueError) as error:
-        return _reason(error)
-    return None
-
-
-def _sums(path: str, name: str) -> str:
-    """Returns the checksums of the files at a path, as those of a name."""
+def _sums(files: Mapping[str, reader.File], name: str) -> str:
+    """Returns the checksums of files by their suffix, as those of a name."""
     lines = []
-    for suffix in (_DATA, _INDEX):
-        digest = hashlib.sha256(Path(path + suffix).read_bytes()).hexdigest()
-        lines.append(f"{digest}  {name}{suffix}\n")
+    for suffix, file in files.items():
+        sha256 = hashlib.sha256()
+        for begin in range(0, file.size, _CHUNK):
+            sha256.update(file.read(min(_CHUNK, file.size - begin), begin))
+        lines.append(f"{sha256.hexdigest()}  {name}{suffix}\n")
     return "".join(lines)
 
 
@@ -222,30 +254,6 @@ def _warn_not_durable(directory: str, reason: str) -> None:
         directory,
         reason,
     )
-
-
-@contextlib.contextmanager
-def _reading(path: str) -> Iterator[Any]:
-    """Opens a checkpoint, for `get_tensor`.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    directory, name = os.path.split(path)
-    try:
-        descriptor = os.open(directory or ".", os.O_RDONLY)
-        try:
-            # TensorFlow takes a path for a pattern: of a directory named "[a]", say, it
-            # would find nothing.
-            yield tf.train.load_checkpoint(f"/proc/self/fd/{descriptor}/{name}")
-        finally:
-            os.close(descriptor)
-    except _UNREADABLE as error:
-        raise InputError(
-            f"checkpoint {path} cannot be read ({_reason(error)}); move its files away "
-            "to continue from the one before it, or give --restart to start from "
-            "scratch"
-        ) from None
 
 
 def _reason(error: Exception) -> str:

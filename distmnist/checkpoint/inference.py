@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import tensorflow as tf
 
 from distmnist.checkpoint import format
+from distmnist.checkpoint.format import Checkpoint
+from distmnist.core import registry as registry_names
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
+from distmnist.core.registry import DATASETS, MODELS
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data import loading
 from distmnist.data.dataset import Dataset, DatasetSpec
@@ -21,7 +26,7 @@ from distmnist.models.network import Network
 
 
 class Saved(NamedTuple):
-    """A checkpoint's metadata.
+    """A checkpoint, of which rank 0 alone has the files.
 
     Attributes:
         path: without suffix.
@@ -30,6 +35,9 @@ class Saved(NamedTuple):
         dataset: name, source and fingerprint of the data set.
         spec: shapes and classes of the data set.
         own_network: whether the network is another than the configuration names.
+        directory: working directory of the run; "" if unknown.
+        model_is_given: whether `config.model` is this user's, not the checkpoint's.
+        checkpoint: its open files; None on other ranks.
     """
 
     path: str
@@ -38,6 +46,9 @@ class Saved(NamedTuple):
     dataset: dict[str, str]
     spec: DatasetSpec
     own_network: bool = False
+    directory: str = ""
+    model_is_given: bool = False
+    checkpoint: Checkpoint | None = None
 
     def of_model(self, model: str) -> Saved:
         """Returns the same with another --model.
@@ -46,11 +57,11 @@ class Saved(NamedTuple):
             model: name of the network.
         """
         config = dataclasses.replace(self.config, model=model)
-        return self._replace(config=config, own_network=False)
+        return self._replace(config=config, own_network=False, model_is_given=True)
 
 
 def find(log_dir: str, cluster: Cluster, model: str | None = None) -> Saved:
-    """Finds the newest checkpoint of a run; all ranks must call it.
+    """Finds the newest checkpoint of a run, which may go on; all ranks must call it.
 
     Rank 0 alone reads: the others need no file system in common with it.
 
@@ -62,32 +73,51 @@ def find(log_dir: str, cluster: Cluster, model: str | None = None) -> Saved:
     Raises:
         InputError: on all ranks, if there is none, or it cannot be read.
     """
-    saved: Saved = cluster.run_on_root(lambda: _find(log_dir))
+    opened: list[Checkpoint] = []
+    saved: Saved = cluster.run_on_root(lambda: _find(log_dir, opened))
+    if opened:
+        saved = saved._replace(checkpoint=opened[0])
     return saved if model is None else saved.of_model(model)
 
 
-def _find(log_dir: str) -> Saved:
+def _find(log_dir: str, opened: list[Checkpoint]) -> Saved:
+    """Returns the newest checkpoint of a run, without its files, which are appended."""
     try:
-        path = format.latest(RunDirectory(log_dir))
+        found = format.latest(RunDirectory(log_dir))
     except OSError as error:
         raise InputError(
             f"flag --log_dir={log_dir}: cannot be read ({error.strerror}); name the "
             "directory of a run"
         ) from None
-    if path is None:
+    if found is None:
         raise InputError(
             f"flag --log_dir={log_dir}: contains no checkpoint; name the directory of "
             "a run"
         )
-    metadata = format.read_metadata(path)
-    config = Config(**{**_known_fields(metadata["config"]), "log_dir": log_dir})
-    spec = (
-        DatasetSpec.from_json(metadata["spec"])
-        if "spec" in metadata
-        else loading.find_source(config).spec  # version 0.1 did not save it
+    opened.append(found)
+    metadata = found.metadata
+    try:
+        config = Config(**{**_known_fields(metadata.config), "log_dir": log_dir})
+    except InputError as error:
+        raise InputError(
+            f"checkpoint {found.path}: its configuration is invalid ({error}); name "
+            "the directory of another run"
+        ) from None
+    if metadata.spec is None and config.dataset not in DATASETS:
+        raise InputError(
+            f"checkpoint {found.path}: does not say of what shape its data are; name "
+            "the directory of another run"
+        )
+    return Saved(
+        found.path,
+        metadata.step,
+        config,
+        msgspec.structs.asdict(metadata.dataset),
+        # Version 0.1 did not save it.
+        metadata.spec or loading.find_source(config).spec,
+        metadata.own_network,
+        metadata.directory,
     )
-    own_network = metadata.get("own_network", False)
-    return Saved(path, metadata["step"], config, metadata["dataset"], spec, own_network)
 
 
 def _known_fields(values: dict[str, Any]) -> dict[str, Any]:
@@ -105,17 +135,15 @@ def load(saved: Saved, cluster: Cluster, network: Any = None) -> Network:
         network: replaces the one that --model names; see `models.registry.create`.
 
     Raises:
-        InputError: on all ranks, if there is no such network on one, or the
-            checkpoint cannot be read.
+        InputError: on all ranks, if there is no such network on one, the checkpoint
+            names the user's code, or it cannot be read.
     """
     config = saved.config
-    if saved.own_network and network is None:
-        raise on_all_ranks(
-            InputError(
-                f"flag --log_dir={config.log_dir}: fit was given the run's network as "
-                "an object; name it by --model=package.module:name"
-            )
-        )
+    if network is None:
+        _check_model(saved)
+    if network is None and config.model in MODELS:
+        # Before memory is taken for variables of any size that it may name.
+        cluster.run_on_root(lambda: _check_network(saved, _shapes(saved)))
     created = cluster.run_collectively(
         lambda: registry.create(config, saved.spec, network=network)
     )
@@ -123,25 +151,53 @@ def load(saved: Saved, cluster: Cluster, network: Any = None) -> Network:
     variables = created.named_variables
 
     def read() -> None:
+        assert saved.checkpoint
         if network is None:
-            _check_network(saved, variables)
-        format.read(saved.path, variables)
+            shapes = {name: v.shape.as_list() for name, v in variables.items()}
+            _check_network(saved, shapes)
+        saved.checkpoint.restore(variables)
 
     cluster.run_on_root(read)
     cluster.broadcast_variables(list(variables.values()))
     return created
 
 
-def _check_network(saved: Saved, variables: Mapping[str, tf.Variable]) -> None:
+def _check_model(saved: Saved) -> None:
+    """Raises InputError, on all ranks, if this user has to name the network."""
+    model = saved.config.model
+    if saved.own_network:
+        raise on_all_ranks(
+            InputError(
+                f"flag --log_dir={saved.config.log_dir}: fit was given the run's "
+                "network as an object; name it by --model=package.module:name"
+            )
+        )
+    if model not in MODELS and not saved.model_is_given:
+        raise on_all_ranks(
+            InputError(
+                f"checkpoint {saved.path} names {model!r} as its network; code is "
+                f"imported only if you name it: give --model={model}, if you trust it"
+            )
+        )
+
+
+def _shapes(saved: Saved) -> dict[str, list[int]]:
+    """Returns the shapes of the variables of a registered network."""
+    with tf.Graph().as_default():  # in which nothing is computed
+        network = registry.create(saved.config, saved.spec)
+        variables = network.named_variables
+        return {name: variable.shape.as_list() for name, variable in variables.items()}
+
+
+def _check_network(saved: Saved, shapes: Mapping[str, list[int]]) -> None:
     """Raises InputError if a checkpoint is of another network than --model names."""
-    shapes = format.read_shapes(saved.path)
-    for name, variable in variables.items():
-        if shapes.get(name) != variable.shape.as_list():
+    assert saved.checkpoint
+    for name, shape in shapes.items():
+        if saved.checkpoint.shapes.get(name) != shape:
             raise InputError(
                 f"checkpoint {saved.path} is not of --model={saved.config.model}: it "
-                f"has no variable {name} of shape {variable.shape.as_list()}; if "
-                "distmnist.fit was given the network as an object, name it by "
-                "--model=package.module:name"
+                f"has no variable {name} of shape {shape}; if distmnist.fit was given "
+                "the network as an object, name it by --model=package.module:name"
             )
 
 
@@ -167,13 +223,30 @@ def load_dataset(
     Raises:
         UserError: on all ranks, if the data set is missing, or another one.
     """
+    config = saved.config
+    if dataset is None and registry_names.is_code(config.dataset, DATASETS):
+        raise on_all_ranks(
+            InputError(
+                f"{saved.path} names {config.dataset!r} as its data set; code is "
+                "imported only if you name it: give "
+                f"--dataset={config.dataset}, if you trust it"
+            )
+        )
     config = dataclasses.replace(
-        saved.config,
-        input_data_dir=input_data_dir or saved.config.input_data_dir,
-        dataset=dataset or saved.config.dataset,
+        config,
+        input_data_dir=input_data_dir or _path(config.input_data_dir, saved),
+        dataset=dataset or _path(config.dataset, saved),
     )
     name, fingerprint = saved.dataset["name"], saved.dataset["fingerprint"]
     return loading.load_matching(config, cluster, name, fingerprint, saved.path)
+
+
+def _path(path: str, saved: Saved) -> str:
+    """Returns a path of a run, which may have been started in another directory."""
+    if path in DATASETS or os.path.lexists(path):
+        return path
+    there = os.path.join(saved.directory, path)
+    return there if os.path.lexists(there) else path
 
 
 class Predictor(tf.Module):  # type: ignore[misc]

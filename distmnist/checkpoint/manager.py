@@ -6,18 +6,21 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from distmnist.checkpoint import format, rollback
+from distmnist.checkpoint.metadata import Data, Metadata
 from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
-from distmnist.core.progress import Progress, Ramp
+from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
@@ -75,6 +78,7 @@ class CheckpointManager:
             "spec": dataset.spec.to_json(),
             "size": cluster.size,
             "own_network": own_network,
+            "directory": _working_directory(),
         }
         self._best_metric, self._best_sign = _best_metric(config, dataset)
         self._best = -math.inf  # signed value of that metric in the best checkpoint
@@ -217,41 +221,41 @@ class CheckpointManager:
         directory = self._directory
         directory.prepare(self._config.restart and not committed)
         try:
-            path = None if committed else format.latest(directory)
-            if not (committed or path) and rollback.has_results(directory):
-                directory.archive("It has no checkpoint")
+            found = None
+            if not committed:
+                advice = "give another --log_dir, or --restart to start from scratch"
+                found = format.latest(directory, advice)
+                if not found and rollback.has_results(directory):
+                    directory.archive("It has no checkpoint")
         except OSError as error:
             raise InputError(
                 f"flag --log_dir={self._config.log_dir}: cannot be read "
                 f"({error.strerror}); choose another directory"
             ) from None
         with contextlib.suppress(InputError):  # a damaged best one is replaced
-            if best := format.latest(directory.best):
-                validation = format.read_metadata(best)["validation"]
-                if "num_correct" in validation:  # of version 0.1
-                    accuracy = validation["num_correct"] / validation["num_examples"]
-                    validation["metrics"] = {"accuracy": accuracy}
-                value = validation["metrics"].get(self._best_metric)
-                if value is not None:  # it was chosen by another metric
+            best = format.latest(directory.best)
+            if best and best.metadata.validation:
+                value = best.metadata.validation.metric(self._best_metric)
+                if value is not None:  # else it was chosen by another metric
                     self._best = self._best_sign * value
-                _prune(directory.best, _step(best), 1)
+                _prune(directory.best, best.metadata.progress.step, 1)
         if committed:
             self._roll_back_logs(committed)
             return committed
-        if path is None:
+        if found is None:
             self._roll_back_logs(Progress(-1, -1))
             return None
-        metadata = format.read_metadata(path)
-        _check_configuration(path, self._metadata, metadata)
-        format.read(path, self._variables)
-        self._saved = metadata["step"]
-        same_size = metadata["size"] == self._cluster.size
-        ramp = Ramp(*metadata["ramp"]) if metadata["ramp"] and same_size else None
-        restored = Progress(metadata["step"], metadata["consumed"], ramp=ramp)
+        _check_configuration(found.path, self._metadata, found.metadata)
+        found.restore(self._variables)
+        found.close()
+        restored = found.metadata.progress
+        self._saved = restored.step
+        if found.metadata.size != self._cluster.size:
+            restored = restored._replace(ramp=None)
         self._roll_back_logs(restored)
         # The process may have been killed between writing this one and pruning.
         _prune(directory, restored.step, self._config.keep_checkpoints)
-        logging.info("Resuming from checkpoint %s", path)
+        logging.info("Resuming from checkpoint %s", found.path)
         return restored
 
     def _roll_back_logs(self, progress: Progress) -> None:
@@ -285,9 +289,12 @@ def _prune(directory: RunDirectory, step: int, keep: int) -> None:
         )
 
 
-def _step(path: str) -> int:
-    """Returns the step of a checkpoint."""
-    return int(path.rpartition("-")[2])
+def _working_directory() -> str:
+    """Returns the working directory; "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
@@ -299,19 +306,16 @@ def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
     return name, 1 if direction == "max" else -1
 
 
-def _check_configuration(
-    path: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]
-) -> None:
+def _check_configuration(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
     """Raises InputError if a checkpoint was created with a different configuration."""
     defaults = {field.name: field.default for field in dataclasses.fields(Config)}
     differences = [
-        (f"--{name}", theirs["config"].get(name, defaults[name]), mine["config"][name])
+        (f"--{name}", theirs.config.get(name, defaults[name]), mine["config"][name])
         for name in _IDENTITY
     ]
-    if mine["dataset"]["fingerprint"] != theirs["dataset"]["fingerprint"]:
-        differences.append(
-            ("the data set", _describe(theirs["dataset"]), _describe(mine["dataset"]))
-        )
+    data = msgspec.convert(mine["dataset"], Data)
+    if data.fingerprint != theirs.dataset.fingerprint:
+        differences.append(("the data set", _describe(theirs.dataset), _describe(data)))
     for name, there, here in differences:
         if here != there:
             raise InputError(
@@ -321,5 +325,5 @@ def _check_configuration(
             )
 
 
-def _describe(dataset: Mapping[str, str]) -> str:
-    return f"{dataset['name']} (SHA-256 {dataset['fingerprint'][:16]})"
+def _describe(dataset: Data) -> str:
+    return f"{dataset.name} (SHA-256 {dataset.fingerprint[:16]})"

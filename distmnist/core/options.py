@@ -169,7 +169,7 @@ class Option:
             return bool(value)
         if self.path and isinstance(value, os.PathLike):
             value = os.fspath(value)
-        if self.type == "str" and isinstance(value, str):
+        if self.type == "str" and isinstance(value, str) and "\0" not in value:
             return self._expand(value) if self.path else value
         if not isinstance(value, bool):  # which Python counts among the integers
             if self.type == "int" and isinstance(value, numbers.Integral):

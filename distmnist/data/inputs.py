@@ -6,6 +6,7 @@ images become what the source of image directories makes of them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
 from distmnist.data.dataset import DatasetSpec, as_sizes
-from distmnist.data.sources import idx, tables
+from distmnist.data.sources import claims, idx, tables
 
 _DIGITS = ("mnist", "mnist-like", "digits", "fake")  # names of data sets
 
@@ -56,9 +57,11 @@ def check_readable(path: Path) -> None:
     """Checks that a file can be read, whatever it holds.
 
     Raises:
-        InputError: it cannot.
+        InputError: it cannot, or is no regular file.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(0, "not a regular file")  # a pipe would be waited for
         path.open("rb").close()
     except OSError as error:
         raise InputError(
@@ -106,13 +109,11 @@ def _read_table(path: Path, spec: DatasetSpec) -> NDArray[Any]:
 def _read_array(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except OSError:
+            return claims.read_npy(file, os.fstat(file.fileno()).st_size, str(path))
+    except (InputError, OSError):
         raise
     except Exception as error:  # damaged files have NumPy raise many kinds
         reason = " ".join(str(error).split())[:100]
-        if "pickle" in reason or "Object arrays" in reason:
-            reason = "it holds Python objects, which are never unpickled"
         raise InputError(
             f"{path} cannot be read ({reason}); save an array of numbers with NumPy"
         ) from None

@@ -73,6 +73,8 @@ def load_matching(
 ) -> Dataset:
     """Loads the data set that a checkpoint was trained on; all ranks must call it.
 
+    What is registered is not downloaded: the checkpoint may be a stranger's.
+
     Args:
         config: configuration of the run that wrote the checkpoint, with the
             --input_data_dir to read from.
@@ -96,7 +98,7 @@ def load_matching(
         )
     if config.dataset == "auto":  # which may choose another source today
         config = dataclasses.replace(config, dataset=registered)
-    dataset = _load(config, cluster)
+    dataset = _load(config, cluster, prepare=config.dataset not in registry.DATASETS)
     if dataset.fingerprint != fingerprint:
         advice = (
             "give their --input_data_dir"
@@ -111,16 +113,16 @@ def load_matching(
     return dataset
 
 
-def _load(config: Config, cluster: Cluster) -> Dataset:
+def _load(config: Config, cluster: Cluster, prepare: bool = True) -> Dataset:
     """Loads a data set, and checks that all ranks have the same."""
 
-    def prepare() -> Source:
+    def find() -> Source:
         source = find_source(config)
-        if cluster.local_rank == 0:
+        if prepare and cluster.local_rank == 0:
             source.prepare()
         return source
 
-    source = cluster.run_collectively(prepare)
+    source = cluster.run_collectively(find)
     find_source.cache_clear()
     dataset = cluster.run_collectively(source.load)
     check(dataset, cluster)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from distmnist.metrics.console import metric_title
 from distmnist.reporting import tables
-from distmnist.reporting.reader import Line, RunRecord
+from distmnist.reporting.lines import Line
+from distmnist.reporting.reader import RunRecord
 
 EPOCHS, STEPS, EXAMPLES, SECONDS = "epochs", "steps", "examples", "seconds"
 AXES = {

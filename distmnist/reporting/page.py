@@ -17,6 +17,7 @@ from distmnist.metrics import figures
 from distmnist.reporting import charts, curves, evaluations, names, tables
 from distmnist.reporting.curves import Chart
 from distmnist.reporting.reader import RunRecord
+from distmnist.reporting.whole_files import WholeFiles
 
 # More digits would move no point of a curve.
 _X_DECIMALS, _Y_DIGITS = 4, 6
@@ -26,12 +27,15 @@ _MARK = '<meta name="generator" content="distmnist.report">'
 
 def is_report(path: str) -> bool:
     """Returns whether a file is a report, which may be overwritten."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return _MARK in file.read(1000)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _MARK in file.read(1000)
+    except OSError:
+        return False
 
 
 def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
-    """Writes the page, and the charts and images as files if requested.
+    """Writes the page, and the charts and images as files if requested: all or nothing.
 
     Args:
         runs: runs to show side by side.
@@ -73,11 +77,11 @@ def write(runs: Sequence[RunRecord], output: str, png_dir: str | None) -> None:
         views=[run.evaluation and evaluations.view(run.evaluation) for run in runs],
         now=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    # A file name may hold bytes that are not UTF-8.
-    Path(output).write_text(html, encoding="utf-8", errors="replace")
-    if png_dir:
-        _write_files(runs, drawn, legend, Path(png_dir))
+    with WholeFiles() as files:
+        # A file name may hold bytes that are not UTF-8.
+        files.path(Path(output)).write_text(html, encoding="utf-8", errors="replace")
+        if png_dir:
+            _write_files(runs, drawn, legend, Path(png_dir), files)
 
 
 def _write_files(
@@ -85,15 +89,16 @@ def _write_files(
     drawn: Sequence[Chart],
     legend: Sequence[str],
     directory: Path,
+    files: WholeFiles,
 ) -> None:
     """Writes charts and images as PNG files.
 
     Raises:
         OSError: a file cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     for chart in drawn:
-        charts.draw(chart, legend).savefig(directory / f"{chart.name}.png", dpi=150)
+        figure = charts.draw(chart, legend)
+        figure.savefig(files.path(directory / f"{chart.name}.png"), dpi=150)
     for index, run in enumerate(runs):
         if run.evaluation is None:
             continue
@@ -101,7 +106,8 @@ def _write_files(
         counts = results["test"].counts
         images = figures.draw(spec, counts, mistakes, predictions)
         for name, image in images.items():
-            Image.fromarray(image).save(directory / f"{name}-{index}.png")
+            path = files.path(directory / f"{name}-{index}.png")
+            Image.fromarray(image).save(path)
 
 
 def _chart(chart: Chart) -> Mapping[str, Any]:

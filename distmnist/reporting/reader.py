@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +20,8 @@ from distmnist.metrics import evaluator
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.types import Mistakes, Predictions, SplitResult
 from distmnist.models.network import Network
-
-Line = Mapping[str, Any]
-"""A line of metrics.jsonl."""
-
-_Fields = Mapping[str, "type | tuple[type, ...]"]
-_NUMBER = (int, float)
-_ALL: _Fields = {"step": int, "size": int, "time": _NUMBER}
-_TRAIN = ("epoch", "loss", "gradient_norm", "examples_per_sec")
-_FIELDS: Mapping[str, _Fields] = {
-    "start": _ALL,
-    "train": {**_ALL, **dict.fromkeys(_TRAIN, _NUMBER)},
-    "eval": {**_ALL, "split": str, "num_examples": int, "metrics": dict},
-}
-"""What the report needs of each kind of line."""
-
-_CORRECT = "correct the line, or restore the file"
+from distmnist.reporting import lines
+from distmnist.reporting.lines import Line
 
 
 class CheckpointEvaluation(NamedTuple):
@@ -149,11 +133,11 @@ def read(
     Raises:
         InputError: metrics.jsonl is missing or malformed.
     """
-    lines = _read_lines(RunDirectory(log_dir).metrics)
-    starts = [line for line in lines if line["kind"] == "start"]
-    lines = sorted(_with_elapsed(lines), key=lambda line: float(line["step"]))
+    logged = lines.read(RunDirectory(log_dir).metrics)
+    starts = [line for line in logged if line["kind"] == "start"]
+    logged = sorted(_with_elapsed(logged), key=lambda line: int(line["step"]))
     evals: dict[str, list[Line]] = {}
-    for line in lines:
+    for line in logged:
         if line["kind"] == "eval":
             evals.setdefault(line["split"], []).append(line)
     saved, evaluation, failure = None, None, ""
@@ -165,7 +149,7 @@ def read(
     return RunRecord(
         name=log_dir,
         start=starts[-1] if starts else {},
-        train=[line for line in lines if line["kind"] == "train"],
+        train=[line for line in logged if line["kind"] == "train"],
         eval=evals,
         saved=saved,
         evaluation=evaluation,
@@ -205,65 +189,11 @@ def _load_network(
     return inference.load(saved.of_model(model), cluster)
 
 
-def _read_lines(path: Path) -> list[Line]:
-    """Reads a file of JSON lines, the last of which may be incomplete.
-
-    Raises:
-        InputError: it cannot be read, or another line is not JSON.
-    """
-    try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give the --log_dir of a run"
-        ) from None
-    # Not splitlines: it splits at characters that JSON strings may hold.
-    texts = content.removesuffix("\n").split("\n")
-    lines = []
-    for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            if number == len(texts):  # the last is incomplete if the run was killed
-                break
-            raise InputError(
-                f"{path}, line {number}: is not JSON; {_CORRECT}"
-            ) from None
-        line = _with_metrics(line)
-        reason = _fault(line)
-        if reason:
-            raise InputError(f"{path}, line {number}: {reason}; {_CORRECT}")
-        lines.append(line)
-    return lines
-
-
-def _with_metrics(line: Any) -> Any:
-    """Returns a line of an evaluation with its metrics, which version 0.1 lacked."""
-    if isinstance(line, dict) and "metrics" not in line and "precision" in line:
-        return {**line, "metrics": {"accuracy": line["precision"]}}
-    return line
-
-
-def _fault(line: object) -> str:
-    """Returns what is wrong with a line; nothing, if it is as written by a run."""
-    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
-        return "is not an object with a 'kind'"
-    # Kinds that the report does not know are not shown.
-    for name, types in _FIELDS.get(line["kind"], _ALL).items():
-        if not isinstance(line.get(name), types) or isinstance(line.get(name), bool):
-            return f"has no valid {name!r}"
-    metrics = line["metrics"] if line["kind"] == "eval" else {}
-    for name, value in metrics.items():
-        if not isinstance(value, _NUMBER) or isinstance(value, bool):
-            return f"has no valid metric {name!r}"
-    return ""
-
-
-def _with_elapsed(lines: Sequence[Line]) -> list[Line]:
+def _with_elapsed(logged: Sequence[Line]) -> list[Line]:
     """Adds the training time so far, without pauses, to each line."""
     elapsed = 0.0
     timed: list[Line] = []
-    for previous, line in zip((None, *lines), lines):
+    for previous, line in zip((None, *logged), logged):
         if previous and line["kind"] != "start":
             elapsed += max(line["time"] - previous["time"], 0.0)
         timed.append({**line, "elapsed": elapsed})

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from distmnist.checkpoint import format
+from distmnist.checkpoint import format, inference
 from distmnist.checkpoint.manager import CheckpointManager
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
@@ -90,10 +90,10 @@ def test_the_working_directory_may_be_the_run_directory(
 
 def test_metadata_describe_the_run(tmp_path: Path) -> None:
     saved(tmp_path, 10)
-    metadata = format.read_metadata(str(tmp_path / "model.ckpt-10"))
-    assert metadata["config"]["hidden1"] == 8
-    assert metadata["dataset"]["fingerprint"] == DATASET.fingerprint
-    assert (metadata["step"], metadata["consumed"], metadata["size"]) == (10, 1000, 1)
+    metadata = format.Checkpoint(str(tmp_path / "model.ckpt-10")).metadata
+    assert metadata.config["hidden1"] == 8
+    assert metadata.dataset.fingerprint == DATASET.fingerprint
+    assert (metadata.step, metadata.consumed, metadata.size) == (10, 1000, 1)
 
 
 def test_other_tools_can_read_it(tmp_path: Path) -> None:
@@ -165,8 +165,15 @@ def test_refuses_a_checkpoint_of_another_data_set(tmp_path: Path) -> None:
         manager.restore()
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted", "flipped"])
+@pytest.mark.parametrize(
+    ("damage", "suffix"),
+    [
+        (damage, suffix)
+        for damage in ("truncated", "emptied", "deleted", "flipped")
+        for suffix in SUFFIXES
+        if (damage, suffix) != ("deleted", ".index")
+    ],
+)
 def test_uses_the_checkpoint_before_a_damaged_one(
     tmp_path: Path, suffix: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,6 +192,20 @@ def test_uses_the_checkpoint_before_a_damaged_one(
         restored(tmp_path)
     assert "\n" not in str(caught.value)
     assert contents(tmp_path) == before
+
+
+def test_incomplete_checkpoints_are_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path, 9, 10)
+    for step in (10, 9):  # as a kill leaves them
+        (tmp_path / f"model.ckpt-{step}.index").unlink()
+        progress = restored(tmp_path)
+        assert (progress and progress.step) == (9 if step == 10 else None)
+        assert f"model.ckpt-{step} is incomplete, and ignored" in caplog.text
+        caplog.clear()
+    with pytest.raises(InputError, match="contains no checkpoint"):
+        inference.find(str(tmp_path), Cluster())
 
 
 def inflict(damage: str, path: Path) -> None:
@@ -290,7 +311,9 @@ def test_a_full_disk_leaves_nothing_half_written(small_disk: Path) -> None:
     assert caught.value.exit_status == 1
     (small_disk / "ballast").unlink()
     assert contents(small_disk) == before
-    assert format.latest(RunDirectory(small_disk)) == str(small_disk / "model.ckpt-9")
+    found = format.latest(RunDirectory(small_disk))
+    assert found and found.path == str(small_disk / "model.ckpt-9")
+    found.close()
 
 
 @pytest.mark.parametrize("name", ["a[b] c", "x\\y", "q*?{z}", "ünïcode"])
@@ -301,7 +324,7 @@ def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert manager.restore() is not None
     for mine, theirs in zip(flat(loaded), flat(twice_as_large)):
         np.testing.assert_array_equal(2 * mine, theirs)
-    shapes = format.read_shapes(str(tmp_path / name / "model.ckpt-10"))
+    shapes = format.Checkpoint(str(tmp_path / name / "model.ckpt-10")).shapes
     assert shapes["hidden1/weights"] == [SPEC.num_features, 8]
 
 

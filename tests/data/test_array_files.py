@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +154,25 @@ def test_an_npz_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.save(tmp_path / "one.npy", ARRAYS["x_train"])
     (tmp_path / "one.npy").rename(path)
-    refuse("mine.npz: cannot be read .holds a single array", path)
+    refuse("mine.npz: cannot be read .File is not a zip file", path)
     path.write_text("hello")
     refuse("mine.npz: ", path)
+
+
+@pytest.mark.parametrize("form", ["npz", "npy"])
+def test_a_header_that_claims_more_than_there_is(tmp_path: Path, form: str) -> None:
+    path = save(tmp_path, form, x_test=ARRAYS["x_test"])
+    large = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        large, {"descr": "<f4", "fortran_order": False, "shape": (10**12, 9)}
+    )
+    if form == "npy":
+        (path / "x_test.npy").write_bytes(large.getvalue() + bytes(9))
+    else:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("x_validation.npy", large.getvalue() + bytes(9))
+            archive.writestr("y_validation.npy", large.getvalue() + bytes(9))
+    refuse("its header says 36000000000000 bytes, but there are 9", path)
 
 
 @given(st.data())

@@ -136,7 +136,7 @@ BAD_FILES = {
     "images-cut": (TEST_IMAGES, IMAGES[:-1], "4704 bytes of data, but .* only 4703"),
     "images-tail": (TEST_IMAGES, IMAGES + b"\0", "4704 bytes of data, but .* more"),
     "images-lie": (TEST_IMAGES, HUGE, "only 784"),
-    "images-lie-gz": (f"{TEST_IMAGES}.gz", gzip.compress(HUGE), "only 784"),
+    "images-lie-gz": (f"{TEST_IMAGES}.gz", gzip.compress(HUGE), "at most [0-9]+;"),
     "gz-empty": (f"{TEST_IMAGES}.gz", b"", "is empty"),
     "gz-is-plain": (f"{TEST_IMAGES}.gz", IMAGES, "not a complete gzip file"),
     "gz-cut": (f"{TEST_IMAGES}.gz", ZIPPED[:-9], "not a complete gzip file"),
@@ -219,5 +219,7 @@ def test_incomplete_directory_is_refused(tmp_path: Path, dataset: str) -> None:
 def test_only_auto_falls_back_from_an_empty_directory(tmp_path: Path) -> None:
     assert load("auto", tmp_path).name == "digits"
     assert load("auto", tmp_path / "none").name == "digits"
-    with pytest.raises(InputError, match=f"lacks {', '.join(NAMES)}; .*--dataset=dig"):
+    with pytest.raises(
+        InputError, match=f"lacks {', '.join(NAMES)}; .*--input_data_dir"
+    ):
         load("mnist", tmp_path)

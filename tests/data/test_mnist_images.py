@@ -90,10 +90,10 @@ def test_mnists_own_images_are_unchanged(mnist_dir: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not an image"),
-        (b"\x89PNG\r\n\x1a\n", "not an image"),
-        (b"<html>", "not an image"),
-        (None, "No such file"),
+        (b"", "is no JPEG or PNG image"),
+        (b"\x89PNG\r\n\x1a\n", "is no JPEG or PNG image"),
+        (b"<html>", "is no JPEG or PNG image"),
+        (None, r"cannot be read \(No such file"),
     ],
 )
 def test_what_is_not_an_image_is_refused(
@@ -102,7 +102,7 @@ def test_what_is_not_an_image_is_refused(
     path = tmp_path / "digit.png"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"digit\.png cannot be read \({message}"):
+    with pytest.raises(InputError, match=rf"digit\.png: {message}"):
         mnist_images.read(path)
 
 
@@ -110,3 +110,24 @@ def test_a_blank_image_is_refused(tmp_path: Path) -> None:
     Image.new("L", (30, 40), 99).save(tmp_path / "digit.png")
     with pytest.raises(InputError, match="is blank: its 30x40 pixels"):
         mnist_images.read(tmp_path / "digit.png")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM", "TIFF"])
+def test_other_formats_are_not_decoded(tmp_path: Path, kind: str) -> None:
+    Image.new("RGB", (30, 40), 99).save(tmp_path / "digit.png", kind)
+    with pytest.raises(InputError, match="is no JPEG or PNG image"):
+        mnist_images.read(tmp_path / "digit.png")
+
+
+def test_a_bomb_is_refused_and_a_photograph_is_not(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    image = Image.new("1", (8200, 8200))  # 9 kB
+    image.save(tmp_path / "bomb.png")
+    with pytest.raises(InputError, match="has more than 67108864 pixels; reduce it"):
+        mnist_images.read(tmp_path / "bomb.png")
+    photograph = Image.new("L", (6000, 4000), 200)
+    photograph.paste(30, (2800, 1500, 3200, 2500))
+    photograph.save(tmp_path / "photograph.jpg")
+    assert mnist_images.read(tmp_path / "photograph.jpg").pixels.max() == 255
+    assert not recwarn

@@ -16,7 +16,8 @@ from distmnist.metrics.types import (
     Predictions,
     SplitResult,
 )
-from distmnist.reporting.reader import CheckpointEvaluation, Line, RunRecord
+from distmnist.reporting.lines import Line
+from distmnist.reporting.reader import CheckpointEvaluation, RunRecord
 
 _VARIED = ("loss", "gradient_norm", "examples_per_sec")
 _SPLITS = {"train": 1000, "validation": 100, "test": 100}

@@ -59,22 +59,28 @@ def test_separators_of_unicode_do_not_end_a_line(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ("{", "is not JSON"),
-        ("7", "is not an object with a 'kind'"),
-        ({"kind": ["train"]}, "is not an object with a 'kind'"),
-        ({"step": 1}, "is not an object with a 'kind'"),
-        ({**TRAIN, "step": "1"}, "has no valid 'step'"),
-        ({**TRAIN, "step": math.nan}, "has no valid 'step'"),
-        ({**TRAIN, "loss": None}, "has no valid 'loss'"),
-        ({**TRAIN, "kind": "eval"}, "has no valid 'split'"),
-        ({**EVAL, "metrics": 1}, "has no valid 'metrics'"),
-        ({**EVAL, "metrics": {"f1": "high"}}, "has no valid metric 'f1'"),
-        ({**EVAL, "precision": True}, "has no valid metric 'accuracy'"),
+        ("[" * 10**5, "is not JSON"),
+        ("1" * 10**5, "is not JSON"),
+        ("7", "Expected `object`"),
+        ({"kind": ["train"]}, "$.kind"),
+        ({"step": 1}, "missing required field `kind`"),
+        ({**TRAIN, "step": "1"}, "$.step"),
+        ({**TRAIN, "step": math.nan}, "$.step"),
+        ({**TRAIN, "step": 10**30}, "$.step"),
+        ({**TRAIN, "time": math.inf}, "$.time"),
+        ({**TRAIN, "loss": None}, "$.loss"),
+        ({**TRAIN, "loss": 10**400}, ""),
+        ({**TRAIN, "kind": "eval"}, "missing required field `split`"),
+        ({**EVAL, "metrics": 1}, "$.metrics"),
+        ({**EVAL, "metrics": {"f1": "high"}}, "$.metrics[...]"),
+        ({**EVAL, "precision": True}, "$.metrics[...]"),
     ],
 )
 def test_a_bad_line_is_reported(tmp_path: Path, line: Any, reason: str) -> None:
     with pytest.raises(InputError) as error:
         _read(tmp_path, START, line, TRAIN)
-    assert f"metrics.jsonl, line 2: {reason}" in str(error.value)
+    assert "metrics.jsonl, line 2: is not " in str(error.value)
+    assert reason in str(error.value)
     assert str(error.value).endswith("; correct the line, or restore the file")
 
 

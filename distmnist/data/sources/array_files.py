@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data.arrays import create_dataset
 from distmnist.data.dataset import SPLITS, Dataset
-from distmnist.data.sources import folders
+from distmnist.data.sources import claims, folders
 
 _NAMES = [f"{kind}_{split}" for split in SPLITS for kind in "xy"]
 
@@ -84,23 +86,31 @@ def _read_directory(directory: Path) -> dict[str, NDArray[Any]]:
     _check_names([path for path in paths if path not in known])
     arrays = {}
     for path in known:
-        with _reported(str(path)):
-            arrays[path.stem] = np.load(path, allow_pickle=False)
+        with _reported(str(path)), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            arrays[path.stem] = claims.read_npy(file, size, str(path))
     return arrays
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     with _reported(str(path)):
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("holds a single array")
-    with file:
-        _check_names([path / name for name in file.files if name not in _NAMES])
-        for name in file.files:
+        archive = zipfile.ZipFile(path)
+    with archive:
+        parts = {
+            part.filename.removesuffix(".npy"): part for part in archive.infolist()
+        }
+        _check_names([path / name for name in parts if name not in _NAMES])
+        for name, part in parts.items():
             if name in _NAMES:
-                with _reported(f"{path}: {name}"):
-                    arrays[name] = file[name]
+                where = f"{path}: {name}"
+                with _reported(where):
+                    if part.file_size > claims.DEFLATED * part.compress_size:
+                        raise ValueError(f"cannot hold {part.file_size} bytes")
+                    with archive.open(part) as file:
+                        size = part.file_size
+                        stream = cast(BinaryIO, file)
+                        arrays[name] = claims.read_npy(stream, size, where)
     return arrays
 
 
@@ -113,20 +123,17 @@ def _check_names(paths: list[Path]) -> None:
 
 @contextlib.contextmanager
 def _reported(where: str) -> Iterator[None]:
-    """Raises the errors of `np.load` as InputError."""
+    """Raises errors of reading as InputError."""
     try:
         yield
-    except MemoryError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # damaged files have NumPy raise many kinds
         if isinstance(error, OSError) and error.filename:
             raise
-        reason = " ".join(str(error).split())
-        if "pickle" in reason.lower():
-            raise InputError(
-                f"{where}: holds Python objects, which are never unpickled; save an "
-                "array of numbers"
-            ) from None
+        reason = " ".join(str(error).split())[:100]
+        if isinstance(error, claims.ObjectsError):
+            raise InputError(f"{where}: {reason}; save an array of numbers") from None
         raise InputError(
-            f"{where}: cannot be read ({reason[:100]}); save it again with NumPy"
+            f"{where}: cannot be read ({reason}); save it again with NumPy"
         ) from None

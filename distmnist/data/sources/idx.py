@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
+from distmnist.data.sources import claims
 
 _CHUNK = 1 << 20  # bytes
 _REPLACE = "replace it with a complete copy"
@@ -97,6 +98,7 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.uint8], str]:
             header = stream.read(4 + 4 * dimensions)
             shape = _parse_header(path, header, dimensions)
             size = math.prod(shape)
+            _check_size(path, size, len(header))
             # In chunks, because the header may claim more than fits into memory; and
             # one byte more, to detect trailing bytes and verify gzip's checksum.
             while len(body) <= size:
@@ -121,6 +123,18 @@ def _read(path: Path, dimensions: int) -> tuple[NDArray[np.uint8], str]:
     sha256 = hashlib.sha256(header)
     sha256.update(body)
     return np.frombuffer(body, np.uint8).reshape(shape), sha256.hexdigest()
+
+
+def _check_size(path: Path, size: int, header: int) -> None:
+    """Raises InputError if a file cannot hold what its header says."""
+    zipped = path.suffix == ".gz"
+    most = path.stat().st_size * (claims.DEFLATED if zipped else 1) - header
+    if size > most:
+        raise InputError(
+            f"{path}: its header says {size} bytes of data, but there are "
+            f"{'at most' if zipped else 'only'} {most}; {_REPLACE}"
+        )
+    claims.check_memory(size, str(path))
 
 
 def _open(path: Path) -> BinaryIO:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.data import image_files
 from distmnist.data.arrays import create_dataset
 from distmnist.data.dataset import SPLITS, Dataset
 from distmnist.data.sources import folders
 
-_FORMATS = ("JPEG", "PNG")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Images of other formats, which are refused rather than ignored.
 _OTHER = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff", ".webp")
@@ -91,30 +90,8 @@ def read(path: Path, size: Size = ()) -> NDArray[np.uint8]:
         InputError: it is not such an image, is damaged, transparent, of more than 8
             bits, or has too many pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of many pixels, and refuses twice as many.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as opened:
-                opened.load()
-                upright = ImageOps.exif_transpose(opened)
-                return _pixels(upright, size, path)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(
-            f"{path}: has more than {Image.MAX_IMAGE_PIXELS} pixels; reduce it"
-        ) from None
-    except UnidentifiedImageError:
-        raise InputError(
-            f"{path}: is no JPEG or PNG image; replace it, or move it elsewhere"
-        ) from None
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # damaged files have Pillow raise many kinds
-        reason = getattr(error, "strerror", None) or f"truncated or damaged: {error}"
-        raise InputError(
-            f"{path}: cannot be read ({' '.join(reason.split())}); replace it, or move "
-            "it elsewhere"
-        ) from None
+    with image_files.opened(path) as upright:
+        return _pixels(upright, size, path)
 
 
 def _pixels(image: Image.Image, size: Size, path: Path) -> NDArray[np.uint8]:
@@ -159,7 +136,7 @@ def _mixed(paths: list[Path], path: Path, first: Path) -> InputError:
         # A damaged one is not the matter here.
         with (
             contextlib.suppress(Exception),
-            Image.open(each, formats=_FORMATS) as opened,
+            Image.open(each, formats=image_files.FORMATS) as opened,
         ):
             gray[opened.mode in _GRAY].append(each)
     if min(map(len, gray.values())) == 0:  # changed meanwhile

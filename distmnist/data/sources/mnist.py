@@ -74,7 +74,9 @@ class Mnist:
         """Reads the four files; holds out the first training images."""
         paths = self.find_files()
         if len(paths) < len(SHA256):
-            raise self.incomplete("MNIST is not complete")
+            raise self._incomplete(
+                "MNIST is not complete", "or give the --input_data_dir that has them"
+            )
         arrays, hashes = zip(*(_read(name, path) for name, path in paths.items()))
         files = list(paths.values())
         for pair in (slice(0, 2), slice(2, 4)):
@@ -171,12 +173,17 @@ class Mnist:
         Args:
             problem: why they are missing.
         """
+        return self._incomplete(
+            problem,
+            "name a server that has them with --mnist_mirrors, or use --dataset=digits",
+        )
+
+    def _incomplete(self, problem: str, advice: str) -> InputError:
         present = self.find_files()
         missing = ", ".join(name for name in SHA256 if name not in present)
         return InputError(
             f"{problem}: {self.directory} lacks {missing}; put the files there (plain "
-            "or .gz), name a server that has them with --mnist_mirrors, or use "
-            "--dataset=digits"
+            f"or .gz), {advice}"
         )
 
     def _download(self, name: str) -> str | None:

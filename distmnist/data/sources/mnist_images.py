@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from distmnist.core.errors import InputError
+from distmnist.data import image_files
 from distmnist.data.sources.mnist import IMAGE_SIZE
 
 _BOX = 20  # largest height and width of a digit, in pixels
@@ -36,7 +37,7 @@ class Digit(NamedTuple):
 
 
 def read(path: Path) -> Digit:
-    """Reads an image of one digit, in any format that Pillow supports.
+    """Reads a JPEG or PNG image of one digit.
 
     It may be grayscale or in color, transparent, dark on light or light on dark, and
     of any size; it must be upright and show one digit on an even background.
@@ -48,15 +49,9 @@ def read(path: Path) -> Digit:
         InputError: it cannot be read, or is blank.
     """
     steps: list[str] = []
-    try:
-        with Image.open(path) as opened:
-            size = f"{opened.width}x{opened.height}"
-            brightness = _brightness(ImageOps.exif_transpose(opened), steps)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "not an image, or truncated"
-        raise InputError(
-            f"{path} cannot be read ({reason}); give a PNG, a JPEG or an IDX file"
-        ) from None
+    with image_files.opened(path) as upright:
+        size = f"{upright.width}x{upright.height}"
+        brightness = _brightness(upright, steps)
     ink = _ink(brightness, steps)
     if ink is None:
         raise InputError(
@@ -96,35 +91,41 @@ def _brightness(image: Image.Image, steps: list[str]) -> NDArray[np.float32]:
     """Returns the brightness of an image, [height, width], in any unit."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        pixels = np.asarray(image, np.float32)
-        opaque = pixels[..., 3] > 127
-        light = opaque.any() and pixels[opaque][:, :3].mean() > 127
+        *colors, alpha = (np.asarray(band) for band in image.split())
+        opaque = alpha > 127
+        light = opaque.any() and np.mean([c[opaque].mean() for c in colors]) > 127
         background = "black" if light else "white"
         steps.append(f"transparent, placed on {background}")
         image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     if image.mode.startswith(("I", "F")):  # more than 8 bits per channel
-        return np.asarray(image, np.float32)
+        return np.array(image, np.float32)
     if image.mode not in ("1", "L"):
         steps.append("converted to grayscale")
-    return np.asarray(image.convert("L"), np.float32)
+    return np.array(image.convert("L"), np.float32)
 
 
 def _ink(
     brightness: NDArray[np.float32], steps: list[str]
 ) -> NDArray[np.float32] | None:
-    """Returns the amount of ink at each pixel, in [0, 1]; None for a blank image."""
+    """Returns the amount of ink at each pixel, in [0, 1]; None for a blank image.
+
+    It takes the memory of the brightness, which may be that of a large photograph.
+    """
     edges = (brightness[0], brightness[-1], brightness[:, 0], brightness[:, -1])
     paper = float(np.median(np.concatenate(edges)))
     darker = paper - float(brightness.min())
     lighter = float(brightness.max()) - paper
     if max(darker, lighter) <= 0:
         return None
+    ink = brightness
+    ink -= paper
     if darker > lighter:
         steps.append("inverted, being dark on light")
-        ink = (paper - brightness) / darker
+        ink /= -darker
     else:
-        ink = (brightness - paper) / lighter
-    return np.where(ink < _GRAIN, 0, ink).astype(np.float32)
+        ink /= lighter
+    ink[ink < _GRAIN] = 0
+    return ink
 
 
 def _centre_of_mass(ink: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
+from distmnist.data.sources import claims
 
 _DELIMITERS = ",;\t"
 _INT32_MAX = 2**31 - 1  # pyarrow's largest block
@@ -203,7 +204,11 @@ def _read(path: Path) -> Any:
         ) from None
     try:
         if path.suffix == ".parquet":
-            return parquet.ParquetFile(path).read(use_threads=False)
+            file = parquet.ParquetFile(path)
+            # Of a column of equal values, a file takes a few bytes.
+            cells = file.metadata.num_rows * len(file.schema_arrow.names)
+            claims.check_memory(4 * cells, str(path))
+            return file.read(use_threads=False)
         return pa_csv.read_csv(
             path,
             # One block, or the types of columns are those of the first rows; one
