@@ -238,8 +238,8 @@ def results(run: Path) -> dict[str, Any]:
     return {**values, "logged": logged, "events": sorted(of_run)}
 
 
-def points(runs: Runs, long: bool, seed: int) -> list[Point]:
-    """Returns the points to disturb, in random order; without `long`, a sample."""
+def points(runs: Runs, seed: int) -> list[Point]:
+    """Returns the points to disturb, in random order."""
     found = []
     for start in ("new", "resume", "restart"):
         run = runs.begin(start)
@@ -252,7 +252,7 @@ def points(runs: Runs, long: bool, seed: int) -> list[Point]:
             numbers = range(1, 1 + _first_log(ended.calls))
         found += [Point(start, n, kind) for n in numbers for kind in (*CODES, FULL)]
     random.Random(seed).shuffle(found)
-    return found if long else found[:SAMPLE]
+    return found
 
 
 def _first_log(calls: list[str]) -> int:
@@ -265,20 +265,23 @@ def _first_log(calls: list[str]) -> int:
     return opened[0] + 10 if opened else len(calls)
 
 
-def try_faults(directory: Path, long: bool, seed: int) -> Iterator[Fault]:
+def try_faults(
+    directory: Path, long: bool, seed: int, sample: int = SAMPLE
+) -> Iterator[Fault]:
     """Yields write errors and kills at the calls that change the run directory.
 
     Args:
         directory: empty.
         long: all of them, as far as an hour allows, instead of a sample.
         seed: of the sample, and of their order.
+        sample: number of points without `long`.
     """
     if shutil.which("cc") is None:
         print("no C compiler: write errors are not tried")
         return
     runs, begin, missed, tried = Runs(directory), time.monotonic(), 0, 0
     try:
-        for point in points(runs, long, seed):
+        for point in points(runs, seed)[: None if long else sample]:
             if time.monotonic() - begin > LONG_SECONDS:
                 print(f"writes: an hour is over after {tried} points")
                 break
