@@ -80,7 +80,12 @@ def create(
         if commits
         else None,
         Every(config.checkpoint_every, manager.save),
-        Profiler(config.profile, RunDirectory(config.log_dir), cluster.rank)
+        Profiler(
+            config.profile,
+            RunDirectory(config.log_dir),
+            cluster.rank,
+            (run.start.step, run.last_step),
+        )
         if config.profile
         else None,
         PreemptionHook(

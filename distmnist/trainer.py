@@ -12,7 +12,7 @@ from absl import logging
 
 from distmnist import run_hooks
 from distmnist.checkpoint.manager import CheckpointManager
-from distmnist.core import user_code
+from distmnist.core import resuming, user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError, on_all_ranks
 from distmnist.core.hooks import stops
@@ -215,8 +215,8 @@ class Trainer:
         if not math.isfinite(loss):
             raise on_all_ranks(
                 RunError(
-                    f"the loss is {loss} at step {step}; continue from the last "
-                    "checkpoint with a lower --learning_rate"
+                    f"the loss is {loss} at step {step}; "
+                    f"{resuming.how_to_continue(flags='a lower --learning_rate')}"
                 )
             )
         return Progress(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Host discovery of an elastic job (horovodrun --host-discovery-script): prints the
-# "host:slots" lines of the file $HOSTS; any other, on which horovodrun would fail, is
-# left out. It is read on every call, so that editing the file grows or shrinks the job.
-LC_ALL=C sed -En \
-  's/^[[:space:]]*([[:alnum:]_.-]+:[1-9][0-9]{0,4})[[:space:]]*(#.*)?$/\1/p' \
+# "host:workers" lines of the file $HOSTS. It is read on every call, so that editing the
+# file grows or shrinks the job; lines that are something else, as they may be while it
+# is edited, are left out, for Horovod would fail on them.
+sed -nE 's/^[[:space:]]*([[:alnum:]_][[:alnum:]_.-]*:[1-9][0-9]{0,4})[[:space:]]*(#.*)?$/\1/p' \
   -- "${HOSTS:-hosts.txt}" || true

@@ -18,7 +18,7 @@ when the file is edited or a worker is killed. Environment variables:
   MAX_NP  maximum number of workers (default: 8)
   NIC     network interface between the hosts (default: lo, this machine only)
 
-Exit status: 0 on success, else 1 (horovodrun's).
+Exit status: 0 on success, 2 if HOSTS lists no hosts, else 1 (horovodrun's).
 EOF
 }
 
@@ -33,6 +33,23 @@ if [[ ! -e $HOSTS ]]; then
   # Two names of this machine, so that one of them can be removed.
   printf '%s\n' localhost:2 127.0.0.1:1 >"$HOSTS"
 fi
+if [[ ! -f $HOSTS || ! -r $HOSTS ]]; then
+  echo "elastic.sh: HOSTS=$HOSTS is not a file that can be read; name another" >&2
+  exit 2
+fi
+hosts=$("$launch/discover_hosts.sh")
+if [[ -z $hosts ]]; then
+  echo "elastic.sh: $HOSTS lists no hosts, and the job would wait for some: write a" \
+    "line \"host:workers\" for each, such as localhost:2" >&2
+  exit 2
+fi
+listed=$(grep -cvE '^[[:space:]]*(#.*)?$' -- "$HOSTS") || true
+if ((listed > $(wc -l <<<"$hosts"))); then
+  echo "elastic.sh: warning: lines of $HOSTS that are not \"host:workers\" are ignored;" \
+    "the job has: ${hosts//$'\n'/ }" >&2
+fi
+# Horovod runs the script by a shell, which would split a path with spaces.
+discover=$(printf %q "$launch/discover_hosts.sh")
 exec horovodrun --min-np "${MIN_NP:-1}" --max-np "${MAX_NP:-8}" -np "${MIN_NP:-1}" \
-  --host-discovery-script "$launch/discover_hosts.sh" --network-interface "${NIC:-lo}" \
+  --host-discovery-script "$discover" --network-interface "${NIC:-lo}" \
   --blacklist-cooldown-range 10 60 python -m distmnist.train --elastic "$@"

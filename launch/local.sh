@@ -41,6 +41,8 @@ if [[ ! $np =~ ^[1-9][0-9]{0,4}$ ]]; then
   exit 2
 fi
 
+# Open MPI crashes for a user without a home directory, as containers may have.
+export HOME=${HOME:-/}
 "$launch/setup.sh" --quiet >&2
 # shellcheck source=/dev/null
 source "$launch/../.venv/bin/activate"

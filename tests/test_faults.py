@@ -381,3 +381,13 @@ def test_a_directory_that_becomes_read_only_during_the_run(tmp_path: Path) -> No
             logs.chmod(0o755)
     assert "cannot be written" in message and "Permission denied" in message
     assert format.latest(RunDirectory(logs))
+
+
+def test_a_directory_that_is_moved_during_the_run(tmp_path: Path) -> None:
+    run_ = Run(tmp_path)
+    with run_.start("plain") as job:
+        run_.logs.rename(tmp_path / "moved")
+        assert job.end(60) == 1
+        (message,) = messages(job.output())
+    assert f"it is now {tmp_path}/moved/" in message and "--log_dir" in message
+    assert not run_.logs.exists()

@@ -13,6 +13,8 @@ disk, and renamed, the index last.
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import os
@@ -26,14 +28,19 @@ from numpy.typing import NDArray
 
 from distmnist.checkpoint import reader
 from distmnist.checkpoint.metadata import Metadata
+from distmnist.core import resuming
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.run_directory import RunDirectory
 
 _INDEX, _SUMS, _DATA = ".index", ".sha256", ".data-00000-of-00001"
 _SUFFIXES = (_DATA, _SUMS, _INDEX)  # in the order in which they appear
 _METADATA = "metadata"
+
 _CHUNK = 1 << 22  # bytes
 _MAX_SUMS = 1 << 12  # bytes of the file of checksums
+
+# Of file systems whose directories cannot be synced, such as CIFS and some over FUSE.
+_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def write(
@@ -49,13 +56,13 @@ def write(
     Raises:
         RunError: it cannot be written; nothing of it is left.
     """
+    # TensorFlow would encode a path as UTF-8, whatever the file system's encoding is.
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}")
     tensors = {**values, _METADATA: json.dumps(metadata)}
     try:
-        os.makedirs(directory, exist_ok=True)
         tf.raw_ops.SaveV2(
-            prefix=temporary,
+            prefix=os.fsencode(temporary),
             tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
@@ -70,23 +77,36 @@ def write(
             os.rename(temporary + suffix, path + suffix)
         _sync(directory)
     except (tf.errors.OpError, OSError) as error:
-        for leftover in Path(directory).glob(f".{name}.*"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            delete(path)
+        with contextlib.suppress(OSError):
+            for leftover in Path(directory).glob(f".{name}.*"):
                 leftover.unlink()
         raise RunError(
-            f"checkpoint {path}: cannot be written ({_reason(error)}); earlier "
-            "checkpoints are kept: free some space, and start again with the same flags"
+            f"checkpoint {path}: cannot be written ({_reason(error)}); nothing earlier "
+            f"is lost: free some space, and {resuming.how_to_continue()}"
         ) from None
 
 
 def delete(path: str) -> None:
     """Deletes a checkpoint; its index goes first, so that it is never partially there.
 
+    The index is hidden until the end: a run that is killed meanwhile deletes the rest
+    when it starts again.
+
     Args:
         path: without suffix.
+
+    Raises:
+        OSError: some file cannot be deleted.
     """
-    for suffix in reversed(_SUFFIXES):
+    directory, name = os.path.split(path)
+    hidden = Path(directory, f".{name}{_INDEX}")
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path + _INDEX, hidden)
+    for suffix in (_SUMS, _DATA):
         Path(path + suffix).unlink(missing_ok=True)
+    hidden.unlink(missing_ok=True)
 
 
 class Checkpoint:
@@ -217,8 +237,23 @@ def _sync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        directory = path if os.path.isdir(path) else os.path.dirname(path)
+        _warn_not_durable(directory, error.strerror)
     finally:
         os.close(descriptor)
+
+
+@functools.cache  # once for each directory
+def _warn_not_durable(directory: str, reason: str) -> None:
+    logging.warning(
+        "%s: the file system cannot be told to write through to the disk (%s): the "
+        "newest checkpoint may be lost if the machine loses power",
+        directory,
+        reason,
+    )
 
 
 def _reason(error: Exception) -> str:

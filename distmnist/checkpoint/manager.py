@@ -17,6 +17,7 @@ from absl import logging
 
 from distmnist.checkpoint import format, rollback
 from distmnist.checkpoint.metadata import Data, Metadata
+from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.progress import Progress
@@ -162,13 +163,14 @@ class CheckpointManager:
         keep: int,
     ) -> None:
         self.wait()
+        self._directory.assert_in_place()
         values = {name: v.numpy() for name, v in self._variables.items()}
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise RunError(
                     f"{name} is no longer finite at step {progress.step}, and is not "
-                    "saved; continue from the previous checkpoint with a lower "
-                    "--learning_rate"
+                    "saved; "
+                    f"{resuming.how_to_continue(flags='a lower --learning_rate')}"
                 )
         metadata = {
             **self._metadata,
@@ -179,12 +181,18 @@ class CheckpointManager:
         }
 
         def write_and_prune() -> None:
-            format.write(directory.checkpoint(progress.step), values, metadata)
-            older = [
-                step for step in directory.checkpoint_steps() if step <= progress.step
-            ]
-            for step in older[keep:]:
-                format.delete(directory.checkpoint(step))
+            path = directory.checkpoint(progress.step)
+            try:
+                if directory is not self._directory:
+                    directory.path.mkdir(exist_ok=True)
+            except OSError as error:
+                raise RunError(
+                    f"{directory.path}: cannot be created ({error.strerror}); "
+                    f"{resuming.how_to_continue()}"
+                ) from None
+            format.write(path, values, metadata)
+            self._directory.assert_in_place()
+            _prune(directory, progress.step, keep)
 
         self._in_flight = self._thread.submit(write_and_prune)
 
@@ -206,23 +214,34 @@ class CheckpointManager:
                 use, no checkpoint can be read, or it was created with a different
                 configuration.
         """
+        resuming.restarted = self._config.restart
         return self._cluster.run_on_root(lambda: self._restore(committed))
 
     def _restore(self, committed: Progress | None) -> Progress | None:
         directory = self._directory
         directory.prepare(self._config.restart and not committed)
+        try:
+            found = None
+            if not committed:
+                advice = "give another --log_dir, or --restart to start from scratch"
+                found = format.latest(directory, advice)
+                if not found and rollback.has_results(directory):
+                    directory.archive("It has no checkpoint")
+        except OSError as error:
+            raise InputError(
+                f"flag --log_dir={self._config.log_dir}: cannot be read "
+                f"({error.strerror}); choose another directory"
+            ) from None
         with contextlib.suppress(InputError):  # a damaged best one is replaced
             best = format.latest(directory.best)
             if best and best.metadata.validation:
                 value = best.metadata.validation.metric(self._best_metric)
                 if value is not None:  # else it was chosen by another metric
                     self._best = self._best_sign * value
+                _prune(directory.best, best.metadata.progress.step, 1)
         if committed:
             self._roll_back_logs(committed)
             return committed
-        found = format.latest(
-            directory, "give another --log_dir, or --restart to start from scratch"
-        )
         if found is None:
             self._roll_back_logs(Progress(-1, -1))
             return None
@@ -234,6 +253,8 @@ class CheckpointManager:
         if found.metadata.size != self._cluster.size:
             restored = restored._replace(ramp=None)
         self._roll_back_logs(restored)
+        # The process may have been killed between writing this one and pruning.
+        _prune(directory, restored.step, self._config.keep_checkpoints)
         logging.info("Resuming from checkpoint %s", found.path)
         return restored
 
@@ -246,6 +267,26 @@ class CheckpointManager:
                 f"to step {progress.step} ({error}); make them writable, or "
                 "choose another directory"
             ) from None
+
+
+def _prune(directory: RunDirectory, step: int, keep: int) -> None:
+    """Deletes the checkpoints up to a step, except for the newest of them.
+
+    Args:
+        directory: of the checkpoints.
+        step: later ones are kept, too.
+        keep: number of those up to it that are kept, at least 1.
+    """
+    try:
+        older = [number for number in directory.checkpoint_steps() if number <= step]
+        for number in older[keep:]:
+            format.delete(directory.checkpoint(number))
+    except OSError as error:
+        logging.warning(
+            "%s: older checkpoints cannot be deleted (%s)",
+            directory.path,
+            error.strerror,
+        )
 
 
 def _working_directory() -> str:

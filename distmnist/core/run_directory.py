@@ -1,38 +1,23 @@
-"""The run directory: every file name in a run, the lock, and the archive of old runs.
-
-No other module knows the name of a file in it.
-"""
+"""The run directory: its lock, what in it is a run's, and the archive of old runs."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import re
-import socket
+import stat
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from absl import logging
 
+from distmnist.core import lock
 from distmnist.core.errors import InputError
-
-_CHECKPOINT = "model.ckpt-"
-_CHECKPOINT_FILE = re.compile(
-    rf"{re.escape(_CHECKPOINT)}(\d+)\.(?:index|sha256|data-.*)"
-)
-_TEMPORARY_FILE = re.compile(rf"\.{re.escape(_CHECKPOINT)}\d+\.")
-_EVENTS = "events.out.tfevents."  # TensorBoard's choice
+from distmnist.core.run_files import RunFiles
 
 
-class RunDirectory:
-    """The directory of a run, on disk or not.
-
-    Attributes:
-        path: the directory.
-    """
+class RunDirectory(RunFiles):
+    """The directory of a run, which one process at a time writes to."""
 
     def __init__(self, path: str | os.PathLike[str]):
         """Does not access the disk.
@@ -40,75 +25,8 @@ class RunDirectory:
         Args:
             path: --log_dir of the run.
         """
-        self.path = Path(path)
-        self._lock: IO[str] | None = None
-
-    # Names.
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics, a JSON object per line."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def flags(self) -> Path:
-        """Flags of the run, as a flag file."""
-        return self.path / "flags.txt"
-
-    @property
-    def report(self) -> Path:
-        """Report on the run."""
-        return self.path / "report.html"
-
-    @property
-    def profile(self) -> Path:
-        """Profiles of TensorFlow."""
-        return self.path / "plugins" / "profile"
-
-    @property
-    def best(self) -> RunDirectory:
-        """Directory of the checkpoint with the best validation accuracy."""
-        return RunDirectory(self.path / "best")
-
-    @property
-    def rewritten(self) -> Path:
-        """Temporary file, which replaces another as a whole."""
-        return self.path / ".rewriting"
-
-    @property
-    def evaluations(self) -> Path:
-        """Directory of the event files of evaluations, one directory per split."""
-        return self.path / "eval"
-
-    def evaluation(self, split: str) -> Path:
-        """Returns the directory of the event files of one split."""
-        return self.evaluations / split
-
-    def event_files(self) -> list[Path]:
-        """Returns TensorBoard's event files, those of evaluations included."""
-        return [
-            *self.path.glob(f"{_EVENTS}*"),
-            *self.evaluations.glob(f"*/{_EVENTS}*"),
-        ]
-
-    def checkpoint(self, step: int) -> str:
-        """Returns the path of the checkpoint of a step, without suffix.
-
-        It has a directory, "./" where that is the working directory.
-        """
-        return os.path.join(self.path, f"{_CHECKPOINT}{step}")
-
-    def checkpoint_steps(self) -> list[int]:
-        """Returns the steps of which there is any checkpoint file, newest first.
-
-        Raises:
-            OSError: the directory cannot be read.
-        """
-        names = os.listdir(self.path) if self.path.is_dir() else ()
-        matches = (_CHECKPOINT_FILE.fullmatch(name) for name in names)
-        return sorted({int(match[1]) for match in matches if match}, reverse=True)
-
-    # Ownership.
+        super().__init__(path)
+        self._lock = lock.Lock(self.lock)
 
     def prepare(self, restart: bool) -> None:
         """Creates the directory if it is missing, locks it, and removes leftovers.
@@ -117,81 +35,128 @@ class RunDirectory:
             restart: archive the existing run in a subdirectory.
 
         Raises:
-            InputError: it cannot be created or written to, or another process uses it.
+            InputError: it cannot be created or written to, another process uses it, or
+                it has files that a run would write, but no run has written.
         """
         try:
+            self._assert_own()
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
-            self._acquire_lock()
-            # Left by a killed process. Other subdirectories may be other runs.
+            self._lock.acquire()
             self.rewritten.unlink(missing_ok=True)
-            for directory in (self.path, self.best.path):
-                for path in directory.glob(f".{_CHECKPOINT}*"):
-                    if _TEMPORARY_FILE.match(path.name):
-                        path.unlink()
-            if restart:
-                self._archive()
+            # Other subdirectories may be those of live runs.
+            for path in (*self.partial_checkpoints(), *self.best.partial_checkpoints()):
+                path.unlink()
+            if restart or self.archiving.exists():
+                self.archive("--restart")
         except OSError as error:
-            raise InputError(
-                f"flag --log_dir={self.path}: cannot be written to ({error.strerror}); "
-                "choose another directory"
-            ) from None
+            self.release()
+            raise self._error(f"cannot be written to ({error.strerror})") from None
+        except InputError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Releases the lock."""
-        if self._lock:
-            self._lock.close()
-            self._lock = None
+        self._lock.release()
 
-    def _acquire_lock(self) -> None:
-        """Locks the directory until this process ends.
+    def assert_in_place(self) -> None:
+        """Checks that the directory was neither moved, replaced nor removed.
 
-        The kernel holds the lock, and releases it however the process ends. On a
-        network file system it is the server (NFS: since version 4), so that it is
-        exclusive between hosts too.
+        Raises:
+            RunError: it was, since `prepare`.
         """
-        lock = (self.path / "lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"flag --log_dir={self.path}: in use by {_holder(lock)}; wait for its "
-                "end, or choose another directory"
-            ) from None
-        lock.truncate(0)
-        json.dump({"host": socket.gethostname(), "pid": os.getpid()}, lock)
-        lock.flush()
-        self._lock = lock
+        self._lock.assert_in_place()
 
-    def _archive(self) -> None:
-        """Moves the files of a run to a new subdirectory.
+    def archive(self, reason: str) -> None:
+        """Moves the files of a run, if there are any, to a new subdirectory.
 
-        It is not beside the directory, which may be a mounted volume.
+        It is not beside the directory, which may be a mounted volume. If the process is
+        killed meanwhile, the next one moves the rest.
+
+        Args:
+            reason: for the log.
+
+        Raises:
+            OSError: they cannot be moved.
         """
-        files = [
-            path
-            for path in self.path.iterdir()
-            if path.name.startswith(_EVENTS) or _CHECKPOINT_FILE.fullmatch(path.name)
-        ]
-        named = (self.metrics, self.flags, self.report, self.profile)
-        directories = (self.best.path, self.evaluations)
-        files += [path for path in (*named, *directories) if path.exists()]
-        if not files:
+        files = self.archived()
+        if not files and not self.archiving.exists():
             return
-        prefix = time.strftime("%Y%m%d-%H%M%S-")
-        archive = Path(tempfile.mkdtemp(prefix=prefix, dir=self.path))
+        self.archiving.mkdir(exist_ok=True)
         for path in files:
-            target = archive / path.relative_to(self.path)
+            target = self.archiving / path.relative_to(self.path)
             target.parent.mkdir(parents=True, exist_ok=True)  # of a profile
             path.rename(target)
-        logging.info("--restart: the run in %s was archived in %s", self.path, archive)
+        prefix = time.strftime("%Y%m%d-%H%M%S-")
+        archive = tempfile.mkdtemp(prefix=prefix, dir=self.path)
+        self.archiving.rename(archive)  # which is empty
+        logging.info("%s: the run in %s was archived in %s", reason, self.path, archive)
+
+    def _is_own(self) -> bool:
+        """Returns whether a run has used the directory: by its lock, or checkpoints."""
+        return bool(lock.holder(self.lock)) or self.has_checksums()
+
+    def _assert_own(self) -> None:
+        """Checks that nothing there belongs to others; changes nothing.
+
+        Raises:
+            InputError: something does.
+            OSError: it cannot be read.
+        """
+        place = Path(os.path.realpath(self.path))
+        for parent in map(RunDirectory, (place.parent, place.parent.parent)):
+            # A run in best/ of another would be pruned by it.
+            if place in parent.directories() and parent._is_own():
+                raise self._error(f"belongs to the run in {parent.path}")
+        is_own = self._is_own()
+        for path in self.files():
+            self._assert_own_name(path, stat.S_ISREG, "regular file", is_own)
+        for path in self.directories():
+            self._assert_own_name(path, stat.S_ISDIR, "directory", is_own)
+            if _status(path / self.lock.name):
+                name = path.relative_to(self.path)
+                raise self._error(f"{name} in it is the directory of another run")
+        # Beside those of a run, event files of others are left alone.
+        for path in self.numbered(others=not is_own):
+            if not is_own:
+                raise self._foreign(path)
+            if not path.is_file():
+                raise self._error(f"{path.name} in it is not a regular file")
+
+    def _assert_own_name(
+        self, path: Path, kind: Callable[[int], bool], kind_name: str, is_own: bool
+    ) -> None:
+        """Checks a file or directory that every run writes.
+
+        Raises:
+            InputError: what is there is not a run's, or not of its kind.
+        """
+        status = _status(path)
+        if status is None:
+            return
+        if not kind(status.st_mode):  # a pipe would be waited for
+            name = path.relative_to(self.path)
+            raise self._error(f"{name} in it is not a {kind_name}")
+        # An empty lock is that of a run that was killed before its first file.
+        if not is_own and (path != self.lock or status.st_size):
+            raise self._foreign(path)
+
+    def _foreign(self, path: Path) -> InputError:
+        return self._error(
+            f"contains {path.relative_to(self.path)}, which may be another program's, "
+            "for there is no lock or checkpoint of a run"
+        )
+
+    def _error(self, problem: str) -> InputError:
+        return InputError(
+            f"flag --log_dir={self.path}: {problem}; choose another directory"
+        )
 
 
-def _holder(lock: IO[str]) -> str:
-    """Returns the holder of a lock, as recorded in its file."""
-    lock.seek(0)
+def _status(path: Path) -> os.stat_result | None:
+    """Returns the status of a file, or of a link itself; None if there is none."""
     try:
-        holder = json.load(lock)
-        return f"process {holder['pid']} on {holder['host']}"
-    except (ValueError, LookupError, TypeError):  # another process is writing it
-        return "another process"
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -22,12 +22,13 @@ class Block(NamedTuple):
 
     Attributes:
         indices: examples of each step, int32 [steps, batch_size].
-        position: position of the first of them in the stream of training examples.
+        position: position of the first of them in the stream of training examples. A
+            Python integer would stay in a cache of TensorFlow: some 400 bytes a block.
         consumed: examples consumed by all ranks together after the block.
     """
 
     indices: NDArray[np.int32]
-    position: int
+    position: np.int64
     consumed: int
 
     @property
@@ -95,7 +96,8 @@ class InputPipeline:
             self._num_examples,
         )
         self.consumed += num_steps * self.stride
-        return Block(indices, start + self._rank * self._batch_size, self.consumed)
+        position = np.int64(start + self._rank * self._batch_size)
+        return Block(indices, position, self.consumed)
 
     def blocks(self, step: int, stops: Iterable[int]) -> Iterator[Block]:
         """Yields the input up to each of the steps at which the loop stops.

@@ -14,7 +14,7 @@ import tempfile
 from importlib import metadata
 
 from distmnist import __version__
-from distmnist.distributed import process
+from distmnist.distributed import autograph, process
 
 # Floating-point operations that keep a core busy for about a millisecond.
 _THREAD_FLOPS = 1e8
@@ -28,13 +28,17 @@ def import_tensorflow() -> None:
     If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
     if "tensorflow" in sys.modules:
+        autograph.keep_in_memory()
         return  # what was left of an earlier run must not be frozen
+    _require_no_temporary_directory()
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
             import tensorflow
 
+            autograph.keep_in_memory()
             return
-        with tempfile.TemporaryFile() as output:
+        # In memory: there need not be a temporary directory that can be written to.
+        with os.fdopen(os.memfd_create("output"), "w+b") as output:
             stderr = os.dup(2)
             os.dup2(output.fileno(), 2)
             try:
@@ -46,6 +50,18 @@ def import_tensorflow() -> None:
             finally:
                 os.dup2(stderr, 2)
                 os.close(stderr)
+        autograph.keep_in_memory()
+
+
+def _require_no_temporary_directory() -> None:
+    """Has Python's tempfile name a directory, even where none can be written to.
+
+    TensorFlow asks for its name when it is imported, and needs it in tests only.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = "/tmp"
 
 
 def configure_tensorflow(

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import tensorflow as tf
 
+from distmnist.core import resuming
 from distmnist.core.errors import InputError, RunError, UserError, on_all_ranks
 from distmnist.distributed import process
 from distmnist.distributed.cluster import Cluster
@@ -170,8 +171,8 @@ class HorovodCluster(Cluster):
             return None
         reason = str(error).strip().splitlines()[-1]
         return RunError(
-            f"lost connection to peer ranks ({reason[:200]}); start again with the "
-            "same flags to continue from the last checkpoint"
+            f"lost connection to peer ranks ({reason[:200]}); "
+            f"{resuming.how_to_continue()}"
         )
 
 

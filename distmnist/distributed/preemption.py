@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from distmnist.core import resuming
 from distmnist.core.errors import Preempted
 from distmnist.core.progress import Progress
 from distmnist.distributed.cluster import Cluster
@@ -216,8 +217,8 @@ class PreemptionHook:
             self._save(progress)
             name = signal.Signals(int(received)).name
             raise Preempted(
-                f"stopped by {name} at step {progress.step} with a checkpoint: start "
-                "again with the same flags to continue",
+                f"stopped by {name} at step {progress.step} with a checkpoint: "
+                f"{resuming.how_to_continue(saved=True)}",
                 int(received),
             )
         steps = int(_VOTE_SECONDS / step_seconds)

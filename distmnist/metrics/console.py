@@ -5,6 +5,8 @@ The tutorial's lines go to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import socket
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from distmnist.core.config import Config
+from distmnist.core.errors import RunError
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed import devices
@@ -44,14 +47,28 @@ _NEXT = (
 class ConsoleWriter(MetricWriter):
     """Writes to standard output, in the format of the tutorial."""
 
+    def __init__(self) -> None:
+        """Writes nothing yet."""
+        self._is_open = True
+
     def train(self, metrics: TrainMetrics) -> None:
         """Prints the line of a step."""
         step, loss, seconds = metrics.step, metrics.loss, metrics.sec_per_step
-        write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
+        self._write(f"Step {step}: loss = {loss:.2f} ({seconds:.3f} sec)\n")
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Prints the metrics of each split."""
-        print_results(evaluation.results)
+        self._write(_as_text(evaluation.results))
+
+    def _write(self, text: str) -> None:
+        """Writes; where standard output is gone, training goes on without it."""
+        if not self._is_open:
+            return
+        try:
+            write(text)
+        except RunError as error:
+            self._is_open = False
+            logging.warning("%s; training continues without it", error)
 
 
 def print_results(results: Mapping[str, SplitResult]) -> None:
@@ -60,8 +77,12 @@ def print_results(results: Mapping[str, SplitResult]) -> None:
     Args:
         results: result by name of the split.
     """
-    for split, result in results.items():
-        write(f"{_TITLES[split]}\n{_lines(result)}")
+    write(_as_text(results))
+
+
+def _as_text(results: Mapping[str, SplitResult]) -> str:
+    """Returns the metrics of each split."""
+    return "".join(f"{_TITLES[s]}\n{_lines(result)}" for s, result in results.items())
 
 
 def _lines(result: SplitResult) -> str:
@@ -94,9 +115,24 @@ def _number(value: float) -> str:
 
 
 def write(text: str) -> None:
-    """Writes to standard output in one piece, however many ranks share it."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Writes to standard output in one piece, however many ranks share it.
+
+    Raises:
+        RunError: it cannot be written to, such as a pipe whose reader has ended.
+    """
+    try:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        # Names of classes need not be in the terminal's encoding.
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError, ValueError):
+            # Python would write what is left at exit, and fail once more.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunError(f"standard output: cannot be written to ({reason})") from None
 
 
 def log_start(run: Run) -> None:
@@ -142,11 +178,19 @@ def log_nothing_left(config: Config, step: int) -> None:
         config: run configuration.
         step: completed steps.
     """
+    # With another number of workers, --num_epochs takes another number of steps.
+    beyond = ""
+    if config.num_epochs is None and step > config.max_steps:
+        beyond = (
+            f", beyond --max_steps={config.max_steps}: its metrics are those of step "
+            f"{step}"
+        )
     logging.warning(
-        "Nothing left to train: the run in %s has completed step %d; for another run, "
-        "give another --log_dir, or --restart",
+        "Nothing left to train: the run in %s has completed step %d%s; for another "
+        "run, give another --log_dir, or --restart",
         config.log_dir,
         step,
+        beyond,
     )
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from distmnist.core import lock
 from distmnist.core.progress import Progress
 from distmnist.distributed import devices
 from distmnist.metrics import records
@@ -28,6 +29,7 @@ class JsonLinesWriter(MetricWriter):
         Raises:
             OSError: it cannot be written.
         """
+        self._path = path
         self._file: IO[str] = path.open("a", buffering=1)
         self._size = size
         self._write({"kind": "start", "step": step, **devices.describe()})
@@ -42,9 +44,12 @@ class JsonLinesWriter(MetricWriter):
             self._write(record)
 
     def _write(self, record: Record) -> None:
+        lock.assert_in_place(self._file.fileno(), self._path)
         line = json.dumps({**record, "size": self._size, "time": time.time()})
         self._file.write(line + "\n")
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file; does nothing if it is closed."""
+        if not self._file.closed:
+            lock.assert_in_place(self._file.fileno(), self._path)
+            self._file.close()

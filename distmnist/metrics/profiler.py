@@ -7,7 +7,9 @@ under mpirun; FILE opens in chrome://tracing or Perfetto.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -19,18 +21,33 @@ from distmnist.core.run_directory import RunDirectory
 class Profiler:
     """Profiles a range of steps; a hook."""
 
-    def __init__(self, steps: Sequence[int], directory: RunDirectory, rank: int):
-        """Profiles nothing yet.
+    def __init__(
+        self,
+        steps: Sequence[int],
+        directory: RunDirectory,
+        rank: int,
+        run_steps: tuple[int, int],
+    ):
+        """Profiles nothing yet; warns if it never will.
 
         Args:
             steps: numbers of completed steps at which the profile starts and stops.
             directory: directory of the run.
             rank: index of this process; rank 0 profiles.
+            run_steps: completed steps at the start of the run, and at its end.
         """
         self._first, self._last = steps
         self._directory = directory
         self._rank = rank
         self._running = False
+        start, end = run_steps
+        self._ends_before = end <= self._first
+        if rank == 0 and start < self._last and not start < self._first < end:
+            logging.warning(
+                "flag --profile=%d,%d: nothing is profiled: from step %d, this run "
+                "trains to step %d",
+                *(*steps, start, end),
+            )
 
     def next_step(self, step: int, last_step: int) -> int:
         """Returns the first step after `step` at which a profile starts or stops."""
@@ -45,10 +62,21 @@ class Profiler:
         """Starts or stops the profile."""
         if self._rank != 0:
             return
-        if self._running:
-            tf.profiler.experimental.stop()
-            logging.info("Profile: %s", self._directory.profile)
-            self._running = False
-        elif progress.step == self._first:
-            tf.profiler.experimental.start(str(self._directory.path))
-            self._running = True
+        try:
+            if self._running:
+                self._running = False
+                tf.profiler.experimental.stop()
+                logging.info(
+                    "Profile of steps %d to %d: %s",
+                    *(self._first, progress.step, self._directory.profile),
+                )
+            elif progress.step == self._first and not self._ends_before:
+                # As bytes: TensorFlow would encode it as UTF-8.
+                directory: Any = os.fsencode(self._directory.path)
+                tf.profiler.experimental.start(directory)
+                self._running = True
+        except (tf.errors.OpError, RuntimeError) as error:
+            logging.warning(
+                "The profile of steps %d to %d cannot be written (%s)",
+                *(self._first, self._last, str(error).partition("\n")[0]),
+            )

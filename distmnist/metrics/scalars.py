@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from tensorboard.plugins.scalar import summary_v2 as scalar
+
+from distmnist.metrics.event_file import EventFile
 
 # By tag, or by the part of the tag before the slash.
 _DESCRIPTIONS = {
@@ -44,7 +45,7 @@ class ScalarWriter:
     """Writes scalars to an event file, each described by its first point.
 
     Attributes:
-        file: TensorFlow's writer of the file.
+        file: the file.
     """
 
     def __init__(self, path: Path):
@@ -53,7 +54,7 @@ class ScalarWriter:
         Args:
             path: its directory, a run of TensorBoard.
         """
-        self.file = tf.summary.create_file_writer(str(path))
+        self.file = EventFile(path)
         self._described: set[str] = set()
 
     def write(
@@ -72,14 +73,13 @@ class ScalarWriter:
             over_examples: tags of scalars that are repeated over examples.
         """
         repeated = {tag + OVER_EXAMPLES: values[tag] for tag in over_examples}
-        with self.file.as_default(step=step):
-            self._write(values)
+        self._write(step, values)
         if repeated:
-            with self.file.as_default(step=consumed):
-                self._write(repeated)
+            self._write(consumed, repeated)
 
-    def _write(self, values: Mapping[str, float]) -> None:
-        write_summaries(*(self._point(tag, value) for tag, value in values.items()))
+    def _write(self, step: int, values: Mapping[str, float]) -> None:
+        points = (self._point(tag, value) for tag, value in values.items())
+        self.file.write(step, *points)
 
     def _point(self, tag: str, value: float) -> Any:
         if tag in self._described:
@@ -102,13 +102,3 @@ def _describe(tag: str) -> str:
         f"{description} The x axis is the number of training examples consumed by all "
         "workers together: runs of different numbers of workers line up."
     )
-
-
-def write_summaries(*summaries: Any) -> None:
-    """Writes summaries that TensorBoard's own code has created, to the default writer.
-
-    In one call of TensorFlow, where `tf.summary` takes several for each: concatenated
-    protocol buffers are one with the values of all.
-    """
-    joined = b"".join(summary.SerializeToString() for summary in summaries)
-    tf.summary.experimental.write_raw_pb(joined)

@@ -42,8 +42,9 @@ class StepTimer:
         """Writes the metrics of the steps since the previous call."""
         before, self._written = self._written, progress
         seconds = progress.seconds - before.seconds
+        step = np.int64(progress.step - 1)  # TensorFlow would keep a Python integer
         rate = schedules.learning_rate(
-            self._run.config, self._run.cluster.size, progress.step - 1, progress.ramp
+            self._run.config, self._run.cluster.size, step, progress.ramp
         )
         percentiles = (
             np.percentile(self._step_ms, _PERCENTILES).tolist() if self._step_ms else ()

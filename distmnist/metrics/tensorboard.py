@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,13 +20,15 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import summary as custom_scalar
 from tensorboard.plugins.histogram import summary_v2 as histogram
 from tensorboard.plugins.hparams import summary_v2 as hparams  # `api` loads Keras
+from tensorboard.plugins.image import metadata as image
+from tensorboard.plugins.text import summary_v2 as text
 
 from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.metrics import evaluator
-from distmnist.metrics.scalars import ScalarWriter, write_summaries
+from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.types import (
     Evaluation,
     MetricWriter,
@@ -67,7 +70,7 @@ class TensorBoardWriter(MetricWriter):
         """
         self._directory = directory
         self._scalars = ScalarWriter(directory.path)
-        self._writer = self._scalars.file
+        self._file = self._scalars.file
         self._splits: dict[str, ScalarWriter] = {}  # of evaluations
         self._pending: tuple[int, Evaluation] | None = None  # step, not yet drawn
         self._drawn = time.monotonic()
@@ -78,15 +81,18 @@ class TensorBoardWriter(MetricWriter):
             for name, value in values.items()
             if name in _HPARAMS
         }
-        with self._writer.as_default(step=0):
-            tf.summary.text("flags", f"| flag | value |\n|---|---|\n{rows}")
-            hparams.hparams(self._hyperparameters)
-            write_summaries(custom_scalar.pb(_layout()))
+        # A path need not be UTF-8.
+        table = f"| flag | value |\n|---|---|\n{rows}".encode(errors="replace").decode()
+        for summary in (
+            text.text_pb("flags", table),
+            hparams.hparams_pb(self._hyperparameters),
+            custom_scalar.pb(_layout()),
+        ):
+            self._file.write(0, summary)
 
     def graph(self, graph: tf.Graph) -> None:
         """Writes the graph."""
-        with self._writer.as_default(step=0):
-            tf.summary.graph(graph)
+        self._file.write_graph(graph)
 
     def train(self, metrics: TrainMetrics) -> None:
         """Writes scalars."""
@@ -94,7 +100,7 @@ class TensorBoardWriter(MetricWriter):
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
         self._scalars.write(values, metrics.step, metrics.consumed, ("loss",))
-        self._writer.flush()  # the process may be killed before the next checkpoint
+        self._file.flush()  # the process may be killed before the next checkpoint
 
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Writes scalars, and from time to time images and histograms."""
@@ -124,7 +130,7 @@ class TensorBoardWriter(MetricWriter):
         self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
-        self._writer.flush()
+        self._file.flush()
 
     def _write_hparams_config(self, results: Mapping[str, SplitResult]) -> None:
         """Writes which metrics the table of runs has: they are known from now on."""
@@ -135,21 +141,20 @@ class TensorBoardWriter(MetricWriter):
             for tag in sorted(tags, key=lambda tag: tag != "precision")
             for split in ("test", "validation", "train")
         ]
-        with self._writer.as_default(step=0):
-            hparams.hparams_config(
-                [hparams.HParam(name) for name in self._hyperparameters], columns
-            )
+        names = [hparams.HParam(name) for name in self._hyperparameters]
+        self._file.write(0, hparams.hparams_config_pb(names, columns))
 
     def _draw(self) -> None:
         """Writes images and histograms of the newest evaluation."""
         if self._pending is None:
             return
         step, evaluation = self._pending
-        with self._writer.as_default(step=step):
-            for name, image in _images(evaluation).items():
-                tf.summary.image(f"test/{name}", image[np.newaxis])
-            for name, variable in evaluation.network.named_variables.items():
-                write_summaries(histogram.histogram_pb(name, variable.numpy().ravel()))
+        for name, pixels in _images(evaluation).items():
+            self._file.write(step, _image_pb(f"test/{name}", pixels))
+        for name, variable in evaluation.network.named_variables.items():
+            self._file.write(
+                step, histogram.histogram_pb(name, variable.numpy().ravel())
+            )
         self._pending, self._drawn = None, time.monotonic()
 
     def close(self) -> None:
@@ -174,6 +179,21 @@ def _images(evaluation: Evaluation) -> dict[str, NDArray[np.uint8]]:
     spec, counts = evaluation.spec, evaluation.results["test"].counts
     found = evaluator.inspect(evaluation.test, evaluation.network, spec, counts)
     return figures.draw(spec, counts, *found)
+
+
+def _image_pb(tag: str, pixels: NDArray[np.uint8]) -> Any:
+    """Returns the summary of an image, [height, width, channels], as a TensorFlow 2's.
+
+    TensorBoard has a function for those of TensorFlow 1, whose tags are others.
+    """
+    summary = tf.compat.v1.Summary()
+    height, width, _ = pixels.shape
+    png = tf.io.encode_png(pixels).numpy()
+    content = [str(width).encode(), str(height).encode(), png]
+    metadata = image.create_summary_metadata(display_name=None, description=None)
+    value = summary.value.add(tag=tag, tensor=tf.make_tensor_proto(content, tf.string))
+    value.metadata.ParseFromString(metadata.SerializeToString())
+    return summary
 
 
 def _layout() -> layout_pb2.Layout:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
+from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError
 from distmnist.core.flags import to_flags
@@ -39,7 +41,9 @@ def create_writer(
         return history
     directory = RunDirectory(config.log_dir)
     with _write_errors(config.log_dir):
-        directory.flags.write_text(to_flags(config))
+        # Whole or not at all; in the encoding of file names, which are among them.
+        directory.rewritten.write_bytes(os.fsencode(to_flags(config)))
+        os.replace(directory.rewritten, directory.flags)
     return _AllWriters(
         config.log_dir,
         (
@@ -97,6 +101,6 @@ def _write_errors(log_dir: str) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError) as error:
         raise RunError(
-            f"log directory {log_dir}: cannot be written to ({error}); start again "
-            "with the same flags to continue from the last checkpoint"
+            f"log directory {log_dir}: cannot be written to ({error}); "
+            f"{resuming.how_to_continue()}"
         ) from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import subprocess
 import threading
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import logging
 
 from distmnist.checkpoint import format, inference
 from distmnist.checkpoint.manager import CheckpointManager
@@ -322,3 +326,91 @@ def test_a_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
         np.testing.assert_array_equal(2 * mine, theirs)
     shapes = format.Checkpoint(str(tmp_path / name / "model.ckpt-10")).shapes
     assert shapes["hidden1/weights"] == [SPEC.num_features, 8]
+
+
+@pytest.mark.parametrize("kept", ["metrics.jsonl", "best/model.ckpt-5.index"])
+def test_a_run_without_checkpoints_is_archived_and_not_emptied(
+    tmp_path: Path, kept: str
+) -> None:
+    assert restored(tmp_path) is None
+    (tmp_path / kept).parent.mkdir(exist_ok=True)
+    (tmp_path / kept).write_text('{"kind": "train", "step": 5}\n')
+    assert restored(tmp_path) is None
+    (archive,) = tmp_path.glob("20*")
+    assert (archive / kept).read_text() == '{"kind": "train", "step": 5}\n'
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", archive.name}
+
+
+def test_a_run_that_has_only_started_is_not_archived(tmp_path: Path) -> None:
+    assert restored(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "start", "step": 0}\n')
+    assert restored(tmp_path) is None
+    assert not list(tmp_path.glob("20*"))
+
+
+def test_what_a_killed_process_did_not_prune_is_pruned(tmp_path: Path) -> None:
+    saved(tmp_path, 7, 8, 9)
+    assert restored(tmp_path, keep_checkpoints=2)
+    assert names(tmp_path) == {"model.ckpt-8", "model.ckpt-9"}
+
+
+def test_old_checkpoints_that_cannot_be_deleted_do_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def delete(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(format, "delete", delete)
+    manager, _ = create(small(tmp_path, keep_checkpoints=1))
+    with manager:
+        manager.restore()
+        for step in (1, 2):
+            manager.save(Progress(step, step))
+    assert names(tmp_path) == {"model.ckpt-1", "model.ckpt-2"}
+
+
+def test_nothing_is_saved_where_the_run_directory_was(tmp_path: Path) -> None:
+    manager, _ = create(small(tmp_path / "run"))
+    with pytest.raises(RunError, match=f"it is now {tmp_path}/moved/lock"), manager:
+        manager.restore()
+        manager.save(Progress(1, 1))
+        manager.wait()
+        (tmp_path / "run").rename(tmp_path / "moved")
+        manager.save(Progress(2, 2))
+    assert not (tmp_path / "run").exists()
+    assert names(tmp_path / "moved") == {"model.ckpt-1"}
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS])
+def test_a_directory_that_cannot_be_synced_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, "cannot be synced")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(logging, "warning", lambda *words: warnings.append(words[0]))
+    saved(tmp_path, 9, 10)
+    assert names(tmp_path) == {"model.ckpt-9", "model.ckpt-10"}
+    assert len(warnings) == 1 and "loses power" in warnings[0]
+
+
+def test_a_checkpoint_that_is_deleted_is_never_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 9)
+    killed_at: list[Path] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        killed_at.append(path)
+        raise InterruptedError
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(InterruptedError):
+        format.delete(str(tmp_path / "model.ckpt-9"))
+    monkeypatch.undo()
+    assert killed_at
+    assert restored(tmp_path) is None
+    assert names(tmp_path) == set()

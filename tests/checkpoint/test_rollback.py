@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from distmnist.checkpoint.rollback import roll_back
@@ -53,3 +56,57 @@ def test_drops_everything(tmp_path: Path) -> None:
     roll_back(directory, Progress(-1, -1))
     assert directory.event_files() == []
     assert directory.metrics.read_text() == ""
+
+
+def test_files_in_which_nothing_is_dropped_are_not_written(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    _log(directory)
+    files = [directory.metrics, *directory.event_files()]
+    before = [path.stat().st_ino for path in files]
+    roll_back(directory, Progress(30, 3005))
+    assert [path.stat().st_ino for path in files] == before
+
+
+def test_a_record_that_is_cut_off_is_dropped(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    _log(directory)
+    for path in (directory.metrics, *directory.event_files()):
+        os.truncate(path, path.stat().st_size - 3)
+    roll_back(directory, Progress(30, 3005))
+    assert len(directory.metrics.read_text().splitlines()) == 2
+    assert len(_points(directory)) == 16
+    assert not list(tmp_path.rglob("*damaged*"))
+
+
+def test_what_follows_a_damaged_record_is_kept_elsewhere(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    _log(directory)
+    files = [directory.metrics, *directory.event_files()]
+    contents = []
+    for path in files:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+        contents.append(bytes(content))
+    lines = [b'{"step": 10}\n', b"damaged\n", b'{"step": 30}\n']
+    directory.metrics.write_bytes(b"".join(lines))
+    contents[0] = directory.metrics.read_bytes()
+    roll_back(directory, Progress(30, 3005))
+    assert directory.metrics.read_bytes() == lines[0] + lines[2]
+    kept = {path.read_bytes() for path in tmp_path.rglob("*damaged*")}
+    assert kept == set(contents)
+    assert _points(directory)  # up to the damaged record
+
+
+@pytest.mark.parametrize("small_disk", ["64k"], indirect=True)
+def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    directory = RunDirectory(small_disk)
+    _log(directory)
+    with contextlib.suppress(OSError), (small_disk / "other").open("wb") as file:
+        file.write(bytes(1 << 20))
+    files = [directory.metrics, *directory.event_files()]
+    before = [path.read_bytes() for path in files]
+    with pytest.raises((OSError, tf.errors.OpError)):
+        roll_back(directory, Progress(20, 2005))
+    assert [path.read_bytes() for path in files] == before
+    assert not directory.rewritten.exists()

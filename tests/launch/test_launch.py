@@ -400,6 +400,46 @@ def test_graceful_reports_a_killed_rank(
         assert result.stderr == ""
 
 
+# --- elastic.sh, discover_hosts.sh -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status", "found"),
+    [
+        ("localhost:2\n", 0, "localhost:2"),
+        (" a.b:2 # x\r\n\n# c\nhost\n-oProxy:1\nb:x\nc:0\nd-1:10", 0, "a.b:2\nd-1:10"),
+        (None, 0, "localhost:2\n127.0.0.1:1"),
+        ("", 2, "lists no hosts"),
+        ("host\n", 2, "lists no hosts"),
+    ],
+)
+def test_elastic_lists_the_hosts(
+    machine: Machine, hosts: str | None, status: int, found: str
+) -> None:
+    spaces = machine.root.with_name("a directory")
+    machine.root.rename(spaces)
+    machine.root = spaces
+    (spaces / "launch/setup.sh").write_text("#!/bin/sh\n")
+    (spaces / ".venv/bin").mkdir(parents=True)
+    (spaces / ".venv/bin/activate").touch()
+    # As Horovod runs the script: in a shell.
+    horovodrun = machine.bin / "horovodrun"
+    horovodrun.write_text(
+        "#!/bin/bash\nwhile [[ $1 != --host-dis* ]]; do shift; done\n"
+    )
+    with horovodrun.open("a") as file:
+        file.write('sh -c "$2"\n')
+    horovodrun.chmod(0o755)
+    if hosts is not None:
+        (spaces / "my hosts").write_text(hosts)
+    result = machine.run("launch/elastic.sh", HOSTS="my hosts")
+    assert result.returncode == status, result.stderr
+    assert found in (result.stderr if status else result.stdout.strip())
+    ignored = hosts is not None and "\n-o" in hosts
+    assert ("are ignored" in result.stderr) == ignored
+    assert len(result.stderr.splitlines()) == int(bool(status or ignored))
+
+
 # --- openmpi-mca-params.conf -----------------------------------------------------
 
 

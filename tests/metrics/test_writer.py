@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import logging
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distmnist.core.config import Config
+from distmnist.core.errors import RunError
 from distmnist.core.progress import Progress
 from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.pipeline import InputPipeline
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.records import History
 from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.step_timer import StepTimer
-from distmnist.metrics.types import ClassCounts, Evaluation, Run, SplitResult
+from distmnist.metrics.types import (
+    ClassCounts,
+    Evaluation,
+    Run,
+    SplitResult,
+    TrainMetrics,
+)
 from distmnist.metrics.writer import create_writer
 from distmnist.models import registry
+from distmnist.optim import schedules
 
 # Class 9 has a recall of 0.48: the others of its examples are predicted as 4.
 CONFUSION = np.diag([1000] * 9 + [480])
@@ -218,3 +231,51 @@ def test_other_ranks_write_nothing(
     write_metrics(tmp_path, rank=1)
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events*.distmnist"])
+def test_a_file_that_is_removed_ends_the_run(tmp_path: Path, name: str) -> None:
+    cluster = Cluster()
+    writer = create_writer(Config(log_dir=str(tmp_path)), cluster, 0, History())
+    metrics = TrainMetrics(1, 100, 0.5, 0.1, 1.0, 1.0, 1.0, {}, 0.0)
+    writer.train(metrics)
+    (path,) = tmp_path.glob(name)
+    path.unlink()
+    with pytest.raises(RunError, match=f"{path.name} was removed"):
+        writer.train(metrics)
+
+
+def test_a_closed_pipe_is_not_the_run_directorys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(sys, "stdout", Closed())
+    monkeypatch.setattr(
+        logging, "warning", lambda text, *values: warnings.append(text % values)
+    )
+    write_metrics(tmp_path, rank=0)
+    assert warnings == [
+        "standard output: cannot be written to (Broken pipe); training continues "
+        "without it"
+    ]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 5
+
+
+def test_no_integer_stays_in_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[object] = []
+
+    def learning_rate(config: object, size: int, step: object, ramp: object) -> float:
+        steps.append(step)
+        return 0.1
+
+    monkeypatch.setattr(schedules, "learning_rate", learning_rate)
+    write_metrics(tmp_path, rank=0)
+    assert [type(step) for step in steps] == [np.int64]
+    pipeline = InputPipeline(TEST, SPEC, batch_size=1, seed=0)
+    assert type(pipeline.take(1).position) is np.int64
