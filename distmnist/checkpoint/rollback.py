@@ -120,7 +120,7 @@ def _parse(line: bytes) -> Any:
     """Returns a line's JSON value; None if it is not JSON."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
