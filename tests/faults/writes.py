@@ -281,15 +281,16 @@ def try_faults(
         return
     runs, begin, missed, tried = Runs(directory), time.monotonic(), 0, 0
     try:
-        for point in points(runs, seed)[: None if long else sample]:
+        found = points(runs, seed)
+        for point in found if long else found[:sample]:
             if time.monotonic() - begin > LONG_SECONDS:
-                print(f"writes: an hour is over after {tried} points")
                 break
             fault = runs.disturb(point)
             tried += 1
             missed += fault is None
             if fault:
                 yield fault
+        print(f"writes: {tried} of {len(found)} points, {missed} of them not reached")
         # Threads race, so that a run may make a few calls less than the one counted.
         assert missed <= max(1, tried // 20), f"{missed} of {tried} were not hit"
     finally:
