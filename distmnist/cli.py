@@ -23,6 +23,7 @@ from distmnist.data.dataset import Dataset
 from distmnist.distributed import devices, process
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
+from distmnist.distributed.watchdog import watchdog
 
 T = TypeVar("T")
 
@@ -87,8 +88,13 @@ def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
     """Joins the other ranks; a failure inside ends the job, reported in one line.
 
     Args:
-        stall_seconds: how long ranks may wait in a collective for an unresponsive one.
+        stall_seconds: hang timeout: without progress for so long, the job is aborted.
     """
+    with watchdog.phase("starting"):
+        yield from _joined(stall_seconds)
+
+
+def _joined(stall_seconds: float) -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster = connect(stall_seconds)

@@ -18,6 +18,7 @@ from distmnist.data import loading
 from distmnist.distributed import devices, launchers
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.preemption import Signals
+from distmnist.distributed.watchdog import watchdog
 
 if TYPE_CHECKING:
     from distmnist.distributed.elastic import Commits
@@ -63,7 +64,8 @@ def _train_once(
     )
     from distmnist.trainer import Trainer
 
-    dataset = loading.load(config, cluster)
+    with watchdog.phase("loading the data set"):
+        dataset = loading.load(config, cluster)
     Trainer(config, cluster, dataset).run(signals, commits)
 
 
