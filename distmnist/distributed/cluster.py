@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from distmnist.core.errors import InputError, UserError
+from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.distributed.watchdog import Heartbeat, list_ranks, watchdog
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Cluster:
         Raises:
             InputError: on all ranks, if the launcher is not elastic.
         """
-        raise on_alllist_ranks(
+        raise on_all_ranks(
             InputError(
                 "flag --elastic: requires horovodrun with --min-np, --max-np and "
                 "--host-discovery-script (see launch/elastic.sh)"
@@ -150,7 +150,7 @@ class Cluster:
         where = (
             "" if len(failed) == self.size else f" ({list_ranks(failed)}, on {host})"
         )
-        raise on_alllist_ranks(type(error)(f"{error}{where}"))
+        raise on_all_ranks(type(error)(f"{error}{where}"))
 
     def run_on_root(self, action: Callable[[], T]) -> T:
         """Runs an action on rank 0; returns its result, or fails, on every rank.
@@ -182,7 +182,7 @@ class Cluster:
         for name, expected in values[0].items():
             others = [r for r, value in enumerate(values) if value[name] != expected]
             if others:
-                raise on_alllist_ranks(
+                raise on_all_ranks(
                     InputError(
                         f"{name} differs between ranks: {expected} on rank 0, "
                         f"{values[others[0]][name]} on {list_ranks(others)}; {remedy}"
@@ -205,11 +205,11 @@ class Cluster:
         for name in sums:
             others = [r for r, s in enumerate(all_sums) if s[name] != all_sums[0][name]]
             if others:
-                raise on_alllist_ranks(
+                raise on_all_ranks(
                     InputError(
-                        f"variable {name} of {list_ranks(others)} differs from rank 0's: "
-                        "what it is set to in the network depends on the rank's own "
-                        "examples; compute it of those of all ranks, with "
+                        f"variable {name} of {list_ranks(others)} differs from rank "
+                        "0's: what it is set to in the network depends on the rank's "
+                        "own examples; compute it of those of all ranks, with "
                         "Network.mean_over_ranks"
                     )
                 )

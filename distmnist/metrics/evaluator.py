@@ -78,12 +78,12 @@ class Evaluator:
         )
         # One graph for splits of any size.
         position = tf.TensorSpec([], tf.int32)
-        totals = [
+        self._totals = [
             tf.TensorSpec(total.shape, total.dtype)
             for total in self._evaluate_chunk.structured_outputs
         ]
         self._evaluate = tf.function(self._shard).get_concrete_function(
-            features, targets, position, position, *totals
+            features, targets, position, position, *self._totals
         )
         self.results: dict[str, SplitResult] = {}
 
@@ -116,22 +116,23 @@ class Evaluator:
         so the order of the sums, is the same.
         """
         shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
-        totals = tuple(map(tf.zeros_like, self._evaluate_chunk.structured_outputs))
-        start, size = shard.start, len(shard)
+        counts, sums = (tf.zeros(total.shape, total.dtype) for total in self._totals)
+        start, size = shard.start, split.size
         if watchdog.enabled:
             size = _FIRST_CHUNKS * _CHUNK
         while True:
             begin, stop = time.monotonic(), min(start + size, shard.stop)
-            totals = self._evaluate(
+            counts, sums = self._evaluate(
                 split.features,
                 split.targets,
                 tf.constant(start),
                 tf.constant(stop),
-                *totals,
+                counts,
+                sums,
             )
             watchdog.beat()
             if stop == shard.stop:
-                return totals
+                return counts, sums
             start = stop
             if time.monotonic() - begin < _BEAT_SECONDS:
                 size *= 2
