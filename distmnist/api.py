@@ -138,6 +138,7 @@ def _fit(
             cli.prepare_tensorflow(config, cluster, dataset, network)
 
     cluster.run_collectively(prepare)
+    cli.assert_consistent(config, cluster)
     if is_first:
         # The import has frozen garbage too, with frames that hold this one's variables.
         gc.unfreeze()

@@ -20,7 +20,7 @@ from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.core.options import reuse, validate
 from distmnist.data import loading
 from distmnist.data.dataset import Dataset
-from distmnist.distributed import devices, process
+from distmnist.distributed import devices, process, software
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
 from distmnist.distributed.watchdog import watchdog
@@ -149,6 +149,20 @@ def prepare_tensorflow(
         logging.warning(
             "--dataset=%s has used TensorFlow, which keeps its number of threads",
             config.dataset,
+        )
+
+
+def assert_consistent(config: Config, cluster: Cluster) -> None:
+    """Checks that all ranks have the same software and configuration.
+
+    Raises:
+        InputError: on all ranks, if they have not.
+    """
+    if cluster.size > 1:
+        cluster.assert_consistent(software.versions(), software.REMEDY)
+        cluster.assert_consistent(
+            {f"flag --{k}": v for k, v in dataclasses.asdict(config).items()},
+            "start all ranks with the same flags",
         )
 
 

@@ -20,6 +20,7 @@ from distmnist.core.progress import Progress
 from distmnist.data.dataset import Dataset
 from distmnist.data.pipeline import Block, InputPipeline
 from distmnist.data.tensors import to_tensors
+from distmnist.distributed import software
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import Commits
 from distmnist.distributed.preemption import Signals
@@ -71,6 +72,10 @@ class Trainer:
         self.network = cluster.run_collectively(
             lambda: registry.create(config, dataset.spec, cluster, network)
         )
+        if cluster.size > 1:  # once its code is loaded
+            cluster.assert_consistent(
+                software.user_modules(config.dataset, config.model), software.REMEDY
+            )
         registry.assert_same_variables(self.network, cluster)
         self._weights = self.network.trainable
         # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the

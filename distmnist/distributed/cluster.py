@@ -171,7 +171,7 @@ class Cluster:
         """Checks that all ranks have the same values.
 
         Args:
-            mine: this rank's values by name; the same names on all ranks.
+            mine: this rank's values by name; names that only some have are ignored.
             remedy: what the user can do about a difference.
 
         Raises:
@@ -180,6 +180,8 @@ class Cluster:
         """
         values = self.allgather(dict(mine))
         for name, expected in values[0].items():
+            if not all(name in value for value in values):
+                continue
             others = [r for r, value in enumerate(values) if value[name] != expected]
             if others:
                 raise on_all_ranks(

@@ -30,6 +30,12 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
     placement = launchers.detect(os.environ)
     process.prepare_environment(placement, stall_seconds)
     if placement.size == 1 and not placement.is_elastic:
+        if variable := launchers.unsupported(os.environ):
+            raise InputError(
+                f"{variable} in the environment: several processes were started by a "
+                "launcher that is not supported, and each would train on its own; use "
+                "mpirun or horovodrun, or unset it for a single process"
+            )
         return Cluster()
     watchdog.enable(placement.rank, stall_seconds)
     try:
