@@ -18,10 +18,12 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data import loading
 from distmnist.distributed.connect import connect
+from distmnist.distributed.watchdog import watchdog
 
 if TYPE_CHECKING:
     from distmnist.checkpoint.inference import Predictor
     from distmnist.data.dataset import Dataset
+    from distmnist.distributed.cluster import Cluster
     from distmnist.metrics.records import Record
 
 
@@ -119,14 +121,24 @@ def fit(
         )
     gc.collect()  # what is left of an earlier run holds its data, and refers to itself
     is_first = "tensorflow" not in sys.modules
-    cluster = connect(config.stall_seconds)
+    with watchdog.phase("starting"):
+        return _fit(config, connect(config.stall_seconds), dataset, network, is_first)
 
+
+def _fit(
+    config: Config,
+    cluster: Cluster,
+    dataset: Dataset | None,
+    network: object,
+    is_first: bool,
+) -> Fitted:
     def prepare() -> None:
         # TensorFlow that has begun to compute keeps its number of threads.
         with contextlib.suppress(RuntimeError):
             cli.prepare_tensorflow(config, cluster, dataset, network)
 
     cluster.run_collectively(prepare)
+    cli.assert_consistent(config, cluster)
     if is_first:
         # The import has frozen garbage too, with frames that hold this one's variables.
         gc.unfreeze()
@@ -136,7 +148,8 @@ def fit(
     from distmnist.trainer import Trainer
 
     if dataset is None:
-        dataset = loading.load(config, cluster)
+        with watchdog.phase("loading the data set"):
+            dataset = loading.load(config, cluster)
     else:
         loading.check(dataset, cluster)
     trainer = Trainer(config, cluster, dataset, network)

@@ -20,9 +20,10 @@ from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.core.options import reuse, validate
 from distmnist.data import loading
 from distmnist.data.dataset import Dataset
-from distmnist.distributed import devices, process
+from distmnist.distributed import devices, process, software
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
+from distmnist.distributed.watchdog import watchdog
 
 T = TypeVar("T")
 
@@ -87,8 +88,13 @@ def joined(stall_seconds: float = Config.stall_seconds) -> Iterator[Cluster]:
     """Joins the other ranks; a failure inside ends the job, reported in one line.
 
     Args:
-        stall_seconds: how long ranks may wait in a collective for an unresponsive one.
+        stall_seconds: hang timeout: without progress for so long, the job is aborted.
     """
+    with watchdog.phase("starting"):
+        yield from _joined(stall_seconds)
+
+
+def _joined(stall_seconds: float) -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster = connect(stall_seconds)
@@ -143,6 +149,20 @@ def prepare_tensorflow(
         logging.warning(
             "--dataset=%s has used TensorFlow, which keeps its number of threads",
             config.dataset,
+        )
+
+
+def assert_consistent(config: Config, cluster: Cluster) -> None:
+    """Checks that all ranks have the same software and configuration.
+
+    Raises:
+        InputError: on all ranks, if they have not.
+    """
+    if cluster.size > 1:
+        cluster.assert_consistent(software.versions(), software.REMEDY)
+        cluster.assert_consistent(
+            {f"flag --{k}": v for k, v in dataclasses.asdict(config).items()},
+            "start all ranks with the same flags",
         )
 
 

@@ -12,7 +12,7 @@ from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.elastic import Commits, commit_hook
 from distmnist.distributed.preemption import PreemptionHook, Signals
-from distmnist.distributed.watchdog import Watchdog
+from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import progress_bar
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
@@ -26,7 +26,6 @@ def create(
     manager: CheckpointManager,
     writer: MetricWriter,
     evaluator: Evaluator,
-    watchdog: Watchdog,
     signals: Signals | None,
     commits: Commits | None,
 ) -> list[Hook]:
@@ -43,7 +42,6 @@ def create(
         manager: saves checkpoints.
         writer: receives metrics.
         evaluator: evaluates, and writes the results.
-        watchdog: receives heartbeats.
         signals: preempt the run; None: signals are not handled.
         commits: of an elastic job.
     """
@@ -54,19 +52,29 @@ def create(
     def check(_: Progress) -> None:
         cluster.assert_identical(variables)
 
+    def write(progress: Progress) -> None:
+        with watchdog.phase("writing metrics"):
+            timer.write(progress)
+
+    def save(progress: Progress) -> None:
+        with watchdog.phase("saving a checkpoint"):
+            manager.save(progress)
+
     def save_best(progress: Progress) -> None:
-        manager.save_best(progress, evaluator.results["validation"])
+        with watchdog.phase("saving a checkpoint"):
+            manager.save_best(progress, evaluator.results["validation"])
 
     def save_and_wait(progress: Progress) -> None:
         check(progress)
-        manager.save(progress)
-        manager.wait()
+        with watchdog.phase("saving a checkpoint"):
+            manager.save(progress)
+            manager.wait()
 
     hooks: list[Hook | None] = [
         EveryStop(bar.hide) if bar else None,
-        EveryStop(watchdog.heartbeat),
+        EveryStop(lambda _: watchdog.beat()),
         EveryStop(timer.measure),
-        Every(config.log_every, timer.write),
+        Every(config.log_every, write),
         EveryOf((config.eval_every, config.checkpoint_every), check),
         Every(config.eval_every, evaluator),
         Every(config.eval_every, save_best),
@@ -79,7 +87,7 @@ def create(
         )
         if commits
         else None,
-        Every(config.checkpoint_every, manager.save),
+        Every(config.checkpoint_every, save),
         Profiler(
             config.profile,
             RunDirectory(config.log_dir),

@@ -5,7 +5,6 @@ Usage: python -m distmnist.train [flags], alone or under horovodrun or mpirun.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from distmnist.data import loading
 from distmnist.distributed import devices, launchers
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.preemption import Signals
+from distmnist.distributed.watchdog import watchdog
 
 if TYPE_CHECKING:
     from distmnist.distributed.elastic import Commits
@@ -56,14 +56,12 @@ def _train(signals: Signals, config: Config, cluster: Cluster) -> None:
 def _train_once(
     signals: Signals, config: Config, cluster: Cluster, commits: Commits | None = None
 ) -> None:
-    """Trains, once all ranks are known to have the same flags."""
-    cluster.assert_consistent(
-        {f"flag --{k}": v for k, v in dataclasses.asdict(config).items()},
-        "start all ranks with the same flags",
-    )
+    """Trains, once all ranks are known to have the same software and flags."""
+    cli.assert_consistent(config, cluster)
     from distmnist.trainer import Trainer
 
-    dataset = loading.load(config, cluster)
+    with watchdog.phase("loading the data set"):
+        dataset = loading.load(config, cluster)
     Trainer(config, cluster, dataset).run(signals, commits)
 
 

@@ -20,10 +20,11 @@ from distmnist.core.progress import Progress
 from distmnist.data.dataset import Dataset
 from distmnist.data.pipeline import Block, InputPipeline
 from distmnist.data.tensors import to_tensors
+from distmnist.distributed import software
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import Commits
 from distmnist.distributed.preemption import Signals
-from distmnist.distributed.watchdog import Watchdog
+from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import console
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.records import History
@@ -71,6 +72,10 @@ class Trainer:
         self.network = cluster.run_collectively(
             lambda: registry.create(config, dataset.spec, cluster, network)
         )
+        if cluster.size > 1:  # once its code is loaded
+            cluster.assert_consistent(
+                software.user_modules(config.dataset, config.model), software.REMEDY
+            )
         registry.assert_same_variables(self.network, cluster)
         self._weights = self.network.trainable
         # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the
@@ -117,10 +122,12 @@ class Trainer:
         with CheckpointManager(
             config, cluster, self._dataset, self.variables, self._own_network
         ) as manager:
-            self._restore(manager, commits)
+            with watchdog.phase("restoring a checkpoint"):
+                self._restore(manager, commits)
             # [3] Rank 0 alone writes; the writer of the other ranks does nothing.
             writer = self._create_writer()
-            evaluator = self._trace(writer)
+            with watchdog.phase("tracing the network"):
+                evaluator = self._trace(writer)
             if cluster.rank == 0 and self.progress.step == 0:
                 writer.graph(self._train_steps.get_concrete_function().graph)
             start = self.progress
@@ -132,26 +139,26 @@ class Trainer:
                 return evaluator.evaluate()
             run = Run(config, cluster, self._dataset.train.size, start, last_step)
             console.log_start(run)
-            watchdog = Watchdog(cluster, config.stall_seconds)
             hooks = run_hooks.create(
                 run,
                 self.variables,
                 manager,
                 writer,
                 evaluator,
-                watchdog,
                 signals,
                 commits,
             )
-            with watchdog, signals.deferred() if signals else contextlib.nullcontext():
+            deferred = signals.deferred() if signals else contextlib.nullcontext()
+            with watchdog.phase("training"), deferred:
                 loop_stops = stops(hooks, start.step, last_step)
                 for block in self.pipeline.blocks(start.step, loop_stops):
                     self.progress = self.train_block(block)
                     for hook in hooks:
                         if hook.is_due(self.progress.step, last_step):
                             hook(self.progress)
-                writer.close()
-                manager.wait()
+                with watchdog.phase("saving"):
+                    writer.close()
+                    manager.wait()
             console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
 

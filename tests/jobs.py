@@ -57,7 +57,7 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         """Kills all remaining processes of the job."""
-        for pid in self._processes():
+        for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
@@ -70,7 +70,7 @@ class Job:
     def ranks(self) -> dict[int, int]:
         """Returns the process ids by rank, as the launcher numbered them at first."""
         found = {}
-        for pid, variables in self._processes().items():
+        for pid, variables in self.processes().items():
             for name in ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK"):
                 # Shells of the launcher have the variable too.
                 if name in variables and _is_python(pid):
@@ -104,14 +104,14 @@ class Job:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"timed out:\n{self.output()}") from None
-        while left := self._processes():
+        while left := self.processes():
             if time.monotonic() > limit:
                 lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
                 raise AssertionError(f"left: {lines}\n{self.output()}")
             time.sleep(0.05)
         return status
 
-    def _processes(self) -> dict[int, dict[str, str]]:
+    def processes(self) -> dict[int, dict[str, str]]:
         """Returns the environments of the running processes of the job, by pid."""
         found = {}
         for entry in Path("/proc").iterdir():

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from absl import logging
 
+from distmnist.distributed.watchdog import watchdog
+
 ANSWER_SECONDS = 5.0  # name lookup, connection and response header together
 STALL_SECONDS = 10.0  # without receiving a byte
 TOTAL_SECONDS = 600.0  # one file from one mirror
@@ -110,6 +112,7 @@ def _get(url: str, title: str) -> bytes:
             while chunk := answer.read1(1 << 16):
                 data += chunk
                 bar.update(len(chunk))
+                watchdog.beat()
                 if len(data) > MAX_BYTES:
                     raise ValueError(f"more than {MAX_BYTES} bytes")
                 if time.monotonic() > deadline:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from distmnist.core.errors import InputError, UserError, on_all_ranks
+from distmnist.distributed.watchdog import Heartbeat, list_ranks, watchdog
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -136,7 +137,8 @@ class Cluster:
         """
         result, error = None, None
         try:
-            result = action()
+            with watchdog.own_work():
+                result = action()
         except UserError as caught:
             error = caught
         hosts_and_errors = self.allgather((socket.gethostname(), error))
@@ -145,7 +147,9 @@ class Cluster:
             return result  # type: ignore[return-value]
         host, error = hosts_and_errors[failed[0]]
         assert error is not None
-        where = "" if len(failed) == self.size else f" ({_ranks(failed)}, on {host})"
+        where = (
+            "" if len(failed) == self.size else f" ({list_ranks(failed)}, on {host})"
+        )
         raise on_all_ranks(type(error)(f"{error}{where}"))
 
     def run_on_root(self, action: Callable[[], T]) -> T:
@@ -167,7 +171,7 @@ class Cluster:
         """Checks that all ranks have the same values.
 
         Args:
-            mine: this rank's values by name; the same names on all ranks.
+            mine: this rank's values by name; names that only some have are ignored.
             remedy: what the user can do about a difference.
 
         Raises:
@@ -176,12 +180,14 @@ class Cluster:
         """
         values = self.allgather(dict(mine))
         for name, expected in values[0].items():
+            if not all(name in value for value in values):
+                continue
             others = [r for r, value in enumerate(values) if value[name] != expected]
             if others:
                 raise on_all_ranks(
                     InputError(
                         f"{name} differs between ranks: {expected} on rank 0, "
-                        f"{values[others[0]][name]} on {_ranks(others)}; {remedy}"
+                        f"{values[others[0]][name]} on {list_ranks(others)}; {remedy}"
                     )
                 )
 
@@ -203,9 +209,9 @@ class Cluster:
             if others:
                 raise on_all_ranks(
                     InputError(
-                        f"variable {name} of {_ranks(others)} differs from rank 0's: "
-                        "what it is set to in the network depends on the rank's own "
-                        "examples; compute it of those of all ranks, with "
+                        f"variable {name} of {list_ranks(others)} differs from rank "
+                        "0's: what it is set to in the network depends on the rank's "
+                        "own examples; compute it of those of all ranks, with "
                         "Network.mean_over_ranks"
                     )
                 )
@@ -230,27 +236,28 @@ class Cluster:
         """Ends this process, and with it the job, without waiting for other ranks."""
         sys.exit(status)
 
-    def unresponsive_ranks(self, step: int, seconds: float) -> list[int]:
-        """Returns the ranks that send no heartbeat, where that can be determined.
+    def exchange_heartbeats(
+        self, mine: Heartbeat, ask: bool
+    ) -> Mapping[int, Heartbeat] | None:
+        """Answers the ranks that have asked for a heartbeat; never waits.
+
+        Called by the watchdog's thread, every second.
 
         Args:
-            step: completed steps; an earlier step's heartbeat is stale.
-            seconds: timeout; must be called on all ranks at the same time.
+            mine: this rank's heartbeat.
+            ask: ask all ranks for theirs, and forget earlier answers.
+
+        Returns:
+            The other ranks' answers so far; None if they cannot be asked.
         """
-        return []
+        return None
+
+    def shut_down(self) -> None:
+        """Disconnects from the other ranks, and waits for them, before the exit."""
 
     def explain(self, error: Exception) -> UserError | None:
         """Returns the user-facing error for a lost connection; None for any other."""
         return None
-
-
-def _ranks(ranks: Sequence[int]) -> str:
-    """Returns "rank 3", or "ranks 1, 2, 3 and 60 more"."""
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    listed = ", ".join(map(str, ranks[:8]))
-    more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-    return f"ranks {listed}{more}"
 
 
 def _print_error(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.distributed import devices, launchers, process
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.watchdog import watchdog
 
 # Launchers end the job when its first process exits: rank 0 must have reported by then.
 _REPORT_SECONDS = 5.0
@@ -28,10 +30,22 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
     placement = launchers.detect(os.environ)
     process.prepare_environment(placement, stall_seconds)
     if placement.size == 1 and not placement.is_elastic:
+        if variable := launchers.unsupported(os.environ):
+            raise InputError(
+                f"{variable} in the environment: several processes were started by a "
+                "launcher that is not supported, and each would train on its own; use "
+                "mpirun or horovodrun, or unset it for a single process"
+            )
         return Cluster()
+    watchdog.enable(placement.rank, stall_seconds)
     try:
-        cluster = _connect(placement)
+        with watchdog.phase("connecting"):
+            cluster = _connect(placement)
         if cluster.size == placement.size or placement.is_elastic:
+            watchdog.attach(cluster)
+            # Runs before Horovod's own, which was registered earlier.
+            atexit.unregister(_shut_down)
+            atexit.register(_shut_down, cluster)
             return cluster
         problem = (
             f"a launcher started {placement.size} ranks, but Horovod sees "
@@ -50,6 +64,11 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
         raise InputError(problem)
     time.sleep(_REPORT_SECONDS)
     sys.exit(InputError.exit_status)
+
+
+def _shut_down(cluster: Cluster) -> None:
+    with watchdog.phase("shutting down"):
+        cluster.shut_down()
 
 
 def _connect(placement: launchers.Placement) -> Cluster:

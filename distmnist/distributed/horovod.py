@@ -18,6 +18,7 @@ from distmnist.core import resuming
 from distmnist.core.errors import InputError, RunError, UserError, on_all_ranks
 from distmnist.distributed import process
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.watchdog import watchdog
 
 with process.blocked_imports("sklearn", "matplotlib"), process.frozen_gc():
     import horovod.tensorflow as hvd
@@ -25,6 +26,8 @@ with process.blocked_imports("sklearn", "matplotlib"), process.frozen_gc():
     from horovod.common.exceptions import HorovodInternalError
 
 T = TypeVar("T")
+
+_ELASTIC_TIMEOUT = 600.0  # Horovod's default, in seconds
 
 
 class HorovodCluster(Cluster):
@@ -147,14 +150,18 @@ class HorovodCluster(Cluster):
         def run(_: _Membership) -> T:
             self._update_topology()
             try:
-                return job()
+                with watchdog.phase("starting"):
+                    return job()
             except tf.errors.UnknownError as error:
                 # Horovod would drop it if it took it for another's, and return None.
                 if self.explain(error) is None:
                     raise RuntimeError(str(error)) from error
                 raise HorovodInternalError(str(error)) from error
 
-        result: T = run(self._membership)
+        # Between two calls of the job, ranks may wait for hosts.
+        patience = float(os.environ.get("HOROVOD_ELASTIC_TIMEOUT", _ELASTIC_TIMEOUT))
+        with watchdog.phase("waiting for ranks to join", patience):
+            result: T = run(self._membership)
         return result
 
     def check_host_updates(self) -> None:
@@ -169,11 +176,21 @@ class HorovodCluster(Cluster):
         # TensorFlow raises Horovod's errors as its own.
         if "Horovod" not in f"{type(error)} {error}":
             return None
-        reason = str(error).strip().splitlines()[-1]
-        return RunError(
-            f"lost connection to peer ranks ({reason[:200]}); "
-            f"{resuming.how_to_continue()}"
-        )
+        return lost_connection(str(error).strip().splitlines()[-1])
+
+    def shut_down(self) -> None:
+        hvd.shutdown()
+
+
+def lost_connection(reason: str) -> UserError:
+    """Returns the user-facing error for it.
+
+    Args:
+        reason: what the library says of it.
+    """
+    return RunError(
+        f"lost connection to peer ranks ({reason[:200]}); {resuming.how_to_continue()}"
+    )
 
 
 class _Membership(State):  # type: ignore[misc]

@@ -6,6 +6,7 @@ where its launcher did not start this process.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -127,6 +128,53 @@ LAUNCHERS: tuple[Callable[[Environment], Placement | None], ...] = (
     srun,
     single_process,  # of any environment
 )
+
+
+# Variables with the number of processes, where the launcher is none of the above, and
+# the variable that must be there as well.
+_UNSUPPORTED = (
+    ("WORLD_SIZE", "RANK"),  # torchrun, and what imitates it
+    ("MV2_COMM_WORLD_SIZE", ""),  # MVAPICH2
+    ("MVP_COMM_WORLD_SIZE", ""),  # MVAPICH 3
+    ("MPI_COMM_WORLD_SIZE", ""),  # IBM Platform MPI
+    ("JSM_NAMESPACE_SIZE", ""),  # jsrun
+    ("FLUX_JOB_SIZE", ""),  # Flux
+    ("PMIX_SIZE", ""),
+    ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"),
+)
+# Variables with the index of a process, of launchers that do not give the number.
+_RANKS = ("PALS_RANKID", "ALPS_APP_PE", "PMIX_RANK")
+
+
+def unsupported(environment: Environment) -> str | None:
+    """Returns the variable by which several processes were started; None if by none.
+
+    Each would train on its own. Only for a process of which `detect` knows no others.
+
+    Args:
+        environment: variables of this process.
+
+    Returns:
+        Its name and value.
+    """
+    for name, required in _UNSUPPORTED:
+        given = not required or required in environment
+        if given and (_number(environment, name) or 0) > 1:
+            return f"{name}={environment[name]}"
+    for name in _RANKS:
+        if (_number(environment, name) or 0) > 0:
+            return f"{name}={environment[name]}"
+    workers = _tf_config_workers(environment.get("TF_CONFIG", ""))
+    return f"TF_CONFIG with {workers} tasks" if workers > 1 else None
+
+
+def _tf_config_workers(text: str) -> int:
+    """Returns the number of training tasks in TensorFlow's cluster description."""
+    try:
+        cluster = json.loads(text)["cluster"]
+        return sum(len(cluster.get(task, ())) for task in ("chief", "master", "worker"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def _parse(

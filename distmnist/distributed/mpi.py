@@ -6,18 +6,28 @@ The only module that imports mpi4py.
 from __future__ import annotations
 
 import array
+import ctypes
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeVar, cast
 
-from mpi4py import MPI  # starts MPI with support for threads; Horovod joins in
+import mpi4py
 
-from distmnist.distributed.horovod import HorovodCluster
+# It would wait for the other ranks without letting the watchdog's thread run.
+mpi4py.rc.initialize = False
+
+from mpi4py import MPI  # noqa: E402
+
+from distmnist.core.errors import UserError  # noqa: E402
+from distmnist.distributed.horovod import (  # noqa: E402
+    HorovodCluster,
+    lost_connection,
+)
+from distmnist.distributed.watchdog import Heartbeat, watchdog  # noqa: E402
 
 T = TypeVar("T")
 
-_POLL_SECONDS = 0.05
+_QUESTION, _ANSWER = 1, 2  # tags
 
 
 class MpiCluster(HorovodCluster):
@@ -25,9 +35,14 @@ class MpiCluster(HorovodCluster):
 
     def __init__(self) -> None:
         """Joins the other processes."""
+        self._initialized = not MPI.Is_initialized()
+        if self._initialized:
+            _initialize()
         super().__init__()
         self._control = MPI.COMM_WORLD.Dup()
         self._heartbeats = MPI.COMM_WORLD.Dup()
+        self._sent: list[MPI.Request] = []
+        self._answers: dict[int, Heartbeat] = {}
 
     def allgather(self, value: T) -> list[T]:
         return self._control.allgather(value)
@@ -43,19 +58,60 @@ class MpiCluster(HorovodCluster):
     def abort(self, status: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
-        self._control.Abort(status)
+        _library().MPI_Abort(_handle(MPI.COMM_WORLD), status)
         raise AssertionError("MPI_Abort returned")
 
-    def unresponsive_ranks(self, step: int, seconds: float) -> list[int]:
-        silent = set(range(self.size)) - {self.rank}
-        requests = [self._heartbeats.isend(step, rank) for rank in silent]
-        end = time.monotonic() + seconds
-        while silent and time.monotonic() < end:
-            status = MPI.Status()
-            if self._heartbeats.iprobe(status=status):
-                if self._heartbeats.recv(source=status.source) >= step:
-                    silent.discard(status.source)
+    def explain(self, error: Exception) -> UserError | None:
+        if isinstance(error, MPI.Exception):
+            return lost_connection(str(error))
+        return super().explain(error)
+
+    def exchange_heartbeats(
+        self, mine: Heartbeat, ask: bool
+    ) -> Mapping[int, Heartbeat] | None:
+        # Those to a frozen rank are sent, but may not complete.
+        self._sent = [request for request in self._sent if not request.Test()]
+        if ask:
+            self._answers = {}
+            for rank in set(range(self.size)) - {self.rank}:
+                self._send(None, rank, _QUESTION)
+        status = MPI.Status()
+        while self._heartbeats.iprobe(status=status):
+            source, tag = status.source, status.tag
+            content = self._heartbeats.recv(source=source, tag=tag)
+            if tag == _QUESTION:
+                self._send(mine, source, _ANSWER)
             else:
-                time.sleep(_POLL_SECONDS)
-        del requests  # those to an unresponsive rank never complete
-        return sorted(silent)
+                self._answers[source] = content
+        return dict(self._answers)
+
+    def _send(self, content: object, rank: int, tag: int) -> None:
+        self._sent.append(self._heartbeats.isend(content, rank, tag))
+
+    def shut_down(self) -> None:
+        # The others may still work; until they are here, they can be asked.
+        self._control.Barrier()
+        watchdog.attach(None)
+        super().shut_down()
+        if self._initialized and not MPI.Is_finalized():
+            _library().MPI_Finalize()
+
+
+def _initialize() -> None:
+    """Initializes MPI with support for threads, while other Python threads run."""
+    provided = ctypes.c_int()
+    _library().MPI_Init_thread(None, None, MPI.THREAD_MULTIPLE, ctypes.byref(provided))
+    for communicator in (MPI.COMM_WORLD, MPI.COMM_SELF):  # as mpi4py does
+        communicator.Set_errhandler(MPI.ERRORS_RETURN)
+
+
+def _library() -> ctypes.CDLL:
+    """Returns MPI's functions, which release the lock of Python's interpreter."""
+    return ctypes.CDLL(MPI.__file__)
+
+
+def _handle(communicator: MPI.Comm) -> ctypes.c_int | ctypes.c_void_p:
+    """Returns the handle of a communicator: a pointer, or a number in MPICH."""
+    number = MPI._sizeof(MPI.Comm) == ctypes.sizeof(ctypes.c_int)
+    kind = ctypes.c_int if number else ctypes.c_void_p
+    return kind.from_address(MPI._addressof(communicator))

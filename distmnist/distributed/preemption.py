@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import threading
@@ -49,8 +50,10 @@ _VOTE_SECONDS = 0.5
 _MAX_STEPS = 1000
 
 
-# Programs of Open MPI, of release 4 and of 5, that start ranks.
-_LAUNCHERS = ("mpirun", "mpiexec", "orterun", "orted", "prterun", "prte", "prted")
+# Programs that start ranks: those of Open MPI, of release 4 and of 5; horovodrun.
+_OPEN_MPI = ("mpirun", "mpiexec", "orterun", "orted", "prterun", "prte", "prted")
+_LAUNCHERS = (*_OPEN_MPI, "horovodrun")
+_PYTHON = re.compile(r"python[\d.]*")
 _SHELLS = ("sh", "bash", "dash")
 
 _SYS_PIDFD_OPEN = 434  # on every architecture
@@ -112,11 +115,23 @@ class Signals:
 
 
 def _launchers() -> Iterator[int]:
-    """Yields descriptors of the launcher's process here, and of shells around it."""
-    pid = os.getppid()
+    """Yields descriptors of the launcher's process here, and of shells around it.
+
+    A script between this process and the launcher may be ended by the signal meant for
+    both, so all processes up to the launcher are watched.
+    """
+    between: list[int] = []
+    pid, found = os.getppid(), False
     with contextlib.suppress(OSError):
-        while _is_launcher(Path(f"/proc/{pid}/cmdline").read_bytes()):
-            yield _pidfd_open(pid)
+        while pid > 0:
+            is_launcher = _is_launcher(Path(f"/proc/{pid}/cmdline").read_bytes())
+            if found and not is_launcher:
+                return
+            between.append(pid)
+            if is_launcher:
+                found = True
+                yield from map(_pidfd_open, between)
+                between = []
             after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
             pid = int(after_name.split()[1])  # its parent
 
@@ -132,6 +147,8 @@ def _is_launcher(command_line: bytes) -> bool:
     words = command_line.decode(errors="replace").split("\0")
     if os.path.basename(words[0]) in _SHELLS and words[1:2] == ["-c"]:
         words = words[2].split()
+    elif _PYTHON.fullmatch(os.path.basename(words[0])):
+        words = words[1:2]  # a launcher that is written in it
     else:
         words = words[:1]
     return any(os.path.basename(word) in _LAUNCHERS for word in words)

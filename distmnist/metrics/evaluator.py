@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from distmnist.data import sampler
 from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.tensors import normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics.types import (
     ClassCounts,
     Errors,
@@ -28,6 +30,10 @@ from distmnist.models.network import Network
 
 # Examples per pass: enough to use all cores, few enough to stay in their caches.
 _CHUNK = 1000
+# Of those, in the first call when several ranks wait for each other; then twice as many
+# as long as a call is short.
+_FIRST_CHUNKS = 16
+_BEAT_SECONDS = 1.0
 
 # Classes up to which there is a confusion matrix: a million cells.
 _MAX_CLASSES = 1000
@@ -72,34 +78,64 @@ class Evaluator:
         )
         # One graph for splits of any size.
         position = tf.TensorSpec([], tf.int32)
+        self._totals = [
+            tf.TensorSpec(total.shape, total.dtype)
+            for total in self._evaluate_chunk.structured_outputs
+        ]
         self._evaluate = tf.function(self._shard).get_concrete_function(
-            features, targets, position, position
+            features, targets, position, position, *self._totals
         )
         self.results: dict[str, SplitResult] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Evaluates the network, and writes the results."""
         self.results = self.evaluate()
-        self._writer.evaluation(
-            progress,
-            Evaluation(self.results, self._splits["test"], self._network, self._spec),
+        result = Evaluation(
+            self.results, self._splits["test"], self._network, self._spec
         )
+        with watchdog.phase("writing metrics"):
+            self._writer.evaluation(progress, result)
 
     def evaluate(self) -> dict[str, SplitResult]:
         """Returns the result of each split; all ranks must call it."""
-        parts = []
-        for split in self._splits.values():
-            shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
-            start, stop = tf.constant(shard.start), tf.constant(shard.stop)
-            parts.append(self._evaluate(split.features, split.targets, start, stop))
-        counts, sums = (
-            self._cluster.allreduce_sum(tf.stack(values)).numpy()
-            for values in zip(*parts)
-        )
+        with watchdog.phase("evaluating"):
+            parts = [self._evaluate_shard(split) for split in self._splits.values()]
+            counts, sums = (
+                self._cluster.allreduce_sum(tf.stack(values)).numpy()
+                for values in zip(*parts)
+            )
         return {
             name: self._result(split.size, *totals)
             for (name, split), *totals in zip(self._splits.items(), counts, sums)
         }
+
+    def _evaluate_shard(self, split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+        """Evaluates this rank's shard of a split; see `_shard`.
+
+        In one call, unless a watchdog waits for progress: the last chunk of a call, and
+        so the order of the sums, is the same.
+        """
+        shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
+        counts, sums = (tf.zeros(total.shape, total.dtype) for total in self._totals)
+        start, size = shard.start, split.size
+        if watchdog.enabled:
+            size = _FIRST_CHUNKS * _CHUNK
+        while True:
+            begin, stop = time.monotonic(), min(start + size, shard.stop)
+            counts, sums = self._evaluate(
+                split.features,
+                split.targets,
+                tf.constant(start),
+                tf.constant(stop),
+                counts,
+                sums,
+            )
+            watchdog.beat()
+            if stop == shard.stop:
+                return counts, sums
+            start = stop
+            if time.monotonic() - begin < _BEAT_SECONDS:
+                size *= 2
 
     def _result(
         self, size: int, counts: NDArray[np.int32], sums: NDArray[np.float64]
@@ -121,16 +157,21 @@ class Evaluator:
         )
 
     def _shard(
-        self, features: tf.Tensor, targets: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+        self,
+        features: tf.Tensor,
+        targets: tf.Tensor,
+        start: tf.Tensor,
+        stop: tf.Tensor,
+        counts: tf.Tensor,
+        sums: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Evaluates the examples in [start, stop), the last chunk being shorter.
+        """Adds the examples in [start, stop), the last chunk being shorter.
 
         Returns:
             int32 [2 + num_classes**2]: the numbers of correct and of all examples, and
             the confusion matrix, row by row, if there is one; [0] without classes.
             float64 [number of metrics, 2]: sum and weight of each metric.
         """
-        counts, sums = map(tf.zeros_like, self._evaluate_chunk.structured_outputs)
         for first in tf.range(start, stop, _CHUNK):
             chunk = slice(first, tf.minimum(first + _CHUNK, stop))
             more = self._evaluate_chunk(features[chunk], targets[chunk])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from distmnist.core.errors import InputError
 from distmnist.distributed import launchers
+from distmnist.distributed.connect import connect
 from distmnist.distributed.launchers import Placement
 
 # mpirun -np 3, Open MPI 4.1.8; 5.0.11 sets the same.
@@ -120,3 +122,38 @@ def test_secrets_are_named_where_others_can_read_them() -> None:
     assert launchers.exposed_secrets(variables) == []
     variables["HOROVOD_GLOO_RENDEZVOUS_ADDR"] = "127.0.0.1"
     assert launchers.exposed_secrets(variables) == ["WANDB_API_KEY", "db_password"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, "WORLD_SIZE=2"),
+        ({"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:1"]}}'}, "TF_CONFIG"),
+        ({"TF_CONFIG": '{"cluster": {"chief": ["a"], "worker": ["b"]}}'}, "TF_CONFIG"),
+        ({"MV2_COMM_WORLD_SIZE": "2"}, "MV2_COMM_WORLD_SIZE=2"),
+        ({"JSM_NAMESPACE_SIZE": "6"}, "JSM_NAMESPACE_SIZE=6"),
+        ({"FLUX_JOB_SIZE": "4"}, "FLUX_JOB_SIZE=4"),
+        ({"PALS_RANKID": "1"}, "PALS_RANKID=1"),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"WORLD_SIZE": "8"}, None),  # a container's, that no launcher started
+        ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}}'}, None),
+        ({"TF_CONFIG": "[]"}, None),
+        ({"FLUX_JOB_SIZE": "1"}, None),
+        ({"SLURM_NTASKS": "4"}, None),  # a batch script's own
+        ({}, None),
+    ],
+)
+def test_processes_of_an_unknown_launcher_are_noticed(
+    environment: dict[str, str], named: str | None
+) -> None:
+    found = launchers.unsupported(environment)
+    assert (found or "").partition(" ")[0] == (named or "")
+
+
+def test_processes_of_an_unknown_launcher_do_not_train_each_on_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match=r"WORLD_SIZE=2 in the environment.*mpirun"):
+        connect()

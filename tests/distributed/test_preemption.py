@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,9 +38,23 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
         (b"", False),
         (b"bash\0export_sorted.sh\0", False),
         (b"python\0/home/mpirun/train.py\0", False),
+        (b"/venv/bin/python3.11\0/venv/bin/horovodrun\0--gloo\0", True),
     ],
 )
 def test_launchers_are_recognized_by_their_command_line(
     line: bytes, is_launcher: bool
 ) -> None:
     assert preemption._is_launcher(line) == is_launcher
+
+
+@pytest.mark.parametrize(("launcher", "watched"), [("mpirun", 2), ("other", 0)])
+def test_scripts_up_to_the_launcher_are_watched(
+    tmp_path: Path, launcher: str, watched: int
+) -> None:
+    program = tmp_path / launcher
+    program.symlink_to("/bin/bash")  # which execs its last command, so there is another
+    code = "from distmnist.distributed import preemption as p; "
+    code += "print(len(list(p._launchers())))"
+    script = f"sh -c '{sys.executable} -c \"{code}\"; true'; true"
+    done = subprocess.run([program, "-c", script], capture_output=True, text=True)
+    assert done.stdout == f"{watched}\n", done.stderr
