@@ -61,7 +61,7 @@ def follow(page: str, checkout: Path, network: Network, path: str) -> str:
     done = run(
         (*prefix, "bash", "-c", pages.script(page)),
         cwd=checkout,
-        timeout=280,
+        timeout=580,
         env={"PYTHONPATH": "", "PATH": path, **variables},
     )
     return done.stdout + done.stderr
@@ -81,13 +81,13 @@ def follow_docs(checkout: Path, network: Network) -> None:
 
 @pytest.mark.slow  # the docs are followed offline
 @pytest.mark.ranks
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_readme_offline(checkout: Path, offline: Network) -> None:
     assert "THIS IS NOT MNIST" in follow_readme(checkout, offline)
 
 
 @pytest.mark.ranks
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_readme_online(checkout: Path, online: Network) -> None:
     printed = follow_readme(checkout, online)
     assert "Num examples: 55000" in printed

@@ -7,7 +7,7 @@ import pytest
 from distmnist.testing import Problem, failures
 from tests.testing import networks
 
-pytestmark = pytest.mark.ranks
+pytestmark = [pytest.mark.ranks, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
