@@ -5,6 +5,7 @@ The only module that imports Horovod.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -179,6 +180,11 @@ class HorovodCluster(Cluster):
         return lost_connection(str(error).strip().splitlines()[-1])
 
     def shut_down(self) -> None:
+        # If one is frozen, the others must end with an error, for the launcher ends the
+        # job at nothing else. Those that an elastic job has lost need not be here.
+        with contextlib.suppress(Exception):
+            self.allgather(None)
+        watchdog.attach(None)
         hvd.shutdown()
 
 

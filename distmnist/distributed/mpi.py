@@ -23,7 +23,7 @@ from distmnist.distributed.horovod import (  # noqa: E402
     HorovodCluster,
     lost_connection,
 )
-from distmnist.distributed.watchdog import Heartbeat, watchdog  # noqa: E402
+from distmnist.distributed.watchdog import Heartbeat  # noqa: E402
 
 T = TypeVar("T")
 
@@ -89,9 +89,6 @@ class MpiCluster(HorovodCluster):
         self._sent.append(self._heartbeats.isend(content, rank, tag))
 
     def shut_down(self) -> None:
-        # The others may still work; until they are here, they can be asked.
-        self._control.Barrier()
-        watchdog.attach(None)
         super().shut_down()
         if self._initialized and not MPI.Is_finalized():
             _library().MPI_Finalize()

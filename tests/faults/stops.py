@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from distmnist.checkpoint import format
+from distmnist.core.errors import InputError
 from distmnist.core.run_directory import RunDirectory
 from tests.faults.outcomes import Fault, Outcome
 from tests.jobs import Job
@@ -112,8 +113,8 @@ def try_stop(stop: Stop, directory: Path, begun: Path, resume: bool) -> Fault:
     shutil.copytree(begun, logs)
     with Job(_command(stop, directory, logs), directory) as job:
         outcome, output = _end(stop, job, directory)
-    saved = format.latest(RunDirectory(logs))
-    if saved is None or int(saved.rpartition("-")[2]) < _START:
+    saved = _saved(logs)
+    if saved < _START:
         outcome, output = Outcome.LOST, f"newest checkpoint: {saved}\n{output}"
     elif "Traceback" in output and outcome is not Outcome.HUNG:
         outcome = Outcome.TRACEBACK
@@ -126,6 +127,18 @@ def try_stop(stop: Stop, directory: Path, begun: Path, resume: bool) -> Fault:
     if outcome in (Outcome.SURVIVED, Outcome.TOLD):
         shutil.rmtree(directory)
     return Fault(f"SIG{stop.name}", str(stop), outcome, output)
+
+
+def _saved(logs: Path) -> int:
+    """Returns the step of the newest checkpoint that is intact; -1 without one."""
+    try:
+        checkpoint = format.latest(RunDirectory(logs))
+    except InputError:
+        return -1
+    if checkpoint is None:
+        return -1
+    checkpoint.close()
+    return int(checkpoint.path.rpartition("-")[2])
 
 
 def _command(stop: Stop, directory: Path, logs: Path) -> tuple[object, ...]:
