@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
@@ -39,13 +40,16 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
         return Cluster()
     watchdog.enable(placement.rank, stall_seconds)
     try:
+        with watchdog.phase("loading libraries"), watchdog.own_work():
+            devices.import_tensorflow()
+            cluster_class = _import_cluster()
         with watchdog.phase("connecting"):
-            cluster = _connect(placement)
+            cluster = cluster_class(placement.is_elastic)
+        # Runs before Horovod's own, which was registered earlier.
+        atexit.unregister(_shut_down)
+        atexit.register(_shut_down, cluster)
         if cluster.size == placement.size or placement.is_elastic:
             watchdog.attach(cluster)
-            # Runs before Horovod's own, which was registered earlier.
-            atexit.unregister(_shut_down)
-            atexit.register(_shut_down, cluster)
             return cluster
         problem = (
             f"a launcher started {placement.size} ranks, but Horovod sees "
@@ -71,13 +75,12 @@ def _shut_down(cluster: Cluster) -> None:
         cluster.shut_down()
 
 
-def _connect(placement: launchers.Placement) -> Cluster:
-    devices.import_tensorflow()
+def _import_cluster() -> Callable[[bool], Cluster]:
     # Imported only now: a single process needs neither Horovod nor mpi4py.
     if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
         from distmnist.distributed.horovod import HorovodCluster
 
-        return HorovodCluster(placement.is_elastic)
+        return HorovodCluster
     from distmnist.distributed.mpi import MpiCluster
 
-    return MpiCluster()
+    return MpiCluster

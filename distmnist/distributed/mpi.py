@@ -33,12 +33,16 @@ _QUESTION, _ANSWER = 1, 2  # tags
 class MpiCluster(HorovodCluster):
     """Several processes that an MPI launcher started."""
 
-    def __init__(self) -> None:
-        """Joins the other processes."""
+    def __init__(self, is_elastic: bool = False):
+        """Joins the other processes.
+
+        Args:
+            is_elastic: must be False: MPI's ranks cannot join and leave.
+        """
         self._initialized = not MPI.Is_initialized()
         if self._initialized:
             _initialize()
-        super().__init__()
+        super().__init__(is_elastic)
         self._control = MPI.COMM_WORLD.Dup()
         self._heartbeats = MPI.COMM_WORLD.Dup()
         self._sent: list[MPI.Request] = []

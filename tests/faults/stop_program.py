@@ -51,7 +51,7 @@ def main() -> None:
     if moment == "import":
         at(devices, "import_tensorflow")
     elif moment == "connect":
-        at(connect, "_connect")
+        at(connect, "_import_cluster")
     else:
         devices.import_tensorflow()
         from distmnist.checkpoint import manager
