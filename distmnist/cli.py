@@ -103,6 +103,10 @@ def _joined(stall_seconds: float) -> Iterator[Cluster]:
         cluster.fail(error)
     except KeyboardInterrupt:
         cluster.abort(130)
+    except SystemExit as error:
+        if explained := user_code.explain(error):  # the other ranks wait for this one
+            cluster.fail(explained)
+        raise
     except Exception as error:
         explained = cluster.explain(error) or user_code.explain(error)
         if explained:
@@ -145,11 +149,12 @@ def prepare_tensorflow(
     flops = models.step_flops(config, spec, network)
     try:
         _configure_tensorflow(cluster, flops)
-    except RuntimeError:
-        logging.warning(
-            "--dataset=%s has used TensorFlow, which keeps its number of threads",
-            config.dataset,
-        )
+    except RuntimeError:  # it has computed already
+        if registry.is_code(config.dataset, registry.DATASETS) and not dataset:
+            logging.warning(
+                "--dataset=%s has used TensorFlow, which keeps its number of threads",
+                config.dataset,
+            )
 
 
 def assert_consistent(config: Config, cluster: Cluster) -> None:

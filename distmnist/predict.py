@@ -146,7 +146,7 @@ def _numbers(
     for each in outputs:
         values = each[name].ravel()
         texts = [
-            spec.class_names[value] if name == "class" else f"{value:.6g}"
+            spec.class_names[value] if name == "class" else f"{value:.7g}"
             for value in values[:_MAX_NUMBERS].tolist()
         ]
         cells.append([" ".join(texts) + (" ..." if values.size > _MAX_NUMBERS else "")])

@@ -125,7 +125,7 @@ def reported() -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # other ranks wait for this one
         explained = explain(error)
         if explained is None:
             raise

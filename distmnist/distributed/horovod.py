@@ -69,7 +69,12 @@ class HorovodCluster(Cluster):
         # Created outside a graph, its Python would be converted by AutoGraph, which
         # takes seconds and changes nothing.
         with tf.Graph().as_default():
-            return hvd.DistributedOptimizer(optimizer, compression=compression)
+            wrapped = hvd.DistributedOptimizer(optimizer, compression=compression)
+        wrapped._allreduce_grads = lambda gradients, _: [
+            self._allreduce(gradient, hvd.Average, compression)
+            for gradient in gradients
+        ]
+        return wrapped
 
     def _adasum(self, optimizer: Any, compression: Any) -> Any:
         """Wraps an optimizer as `distribute` does, for Adasum.
@@ -118,7 +123,9 @@ class HorovodCluster(Cluster):
 
     # AutoGraph has nothing to convert in Horovod, and searching it takes a second.
     @tf.autograph.experimental.do_not_convert
-    def _allreduce(self, tensor: tf.Tensor, op: Any) -> tf.Tensor:
+    def _allreduce(
+        self, tensor: tf.Tensor, op: Any, compression: Any = hvd.Compression.none
+    ) -> tf.Tensor:
         """Reduces a tensor over all ranks, and its gradient in the same way.
 
         Horovod matches the ranks' tensors by names, which it takes from TensorFlow's.
@@ -130,7 +137,13 @@ class HorovodCluster(Cluster):
         def reduce(tensor: tf.Tensor) -> tf.Tensor:
             eager = tf.executing_eagerly()
             name = None if eager else f"HorovodAllreduce_{next(self._traced)}"
-            return hvd.allreduce(tensor, op=op, name=name, ignore_name_scope=True)
+            return hvd.allreduce(
+                tensor,
+                op=op,
+                name=name,
+                ignore_name_scope=True,
+                compression=compression,
+            )
 
         def reduce_with_gradient(tensor: tf.Tensor) -> Any:
             return reduce(tensor), reduce

@@ -25,7 +25,7 @@ from distmnist.metrics.types import (
     Predictions,
     SplitResult,
 )
-from distmnist.models import losses
+from distmnist.models import losses, own_methods
 from distmnist.models.network import Network
 
 # Examples per pass: enough to use all cores, few enough to stay in their caches.
@@ -187,7 +187,9 @@ class Evaluator:
         size = tf.cast(tf.shape(targets)[0], tf.float64)
         loss = tf.cast(network.mean_loss(outputs, targets), tf.float64)
         metrics = {"loss": (loss * size, size)}
-        metrics.update(network.metrics(restore_targets(outputs, spec), targets))
+        own = network.metrics(restore_targets(outputs, spec), targets)
+        own_methods.check_metrics(network.label, own)
+        metrics.update(own)
         self._metrics = list(metrics)
         sums = [
             tf.stack([tf.cast(value, tf.float64) for value in pair])

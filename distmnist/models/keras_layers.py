@@ -14,6 +14,7 @@ on the rank that runs them, and are replaced, or refused by name:
 from __future__ import annotations
 
 import collections
+import random
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ import tensorflow as tf
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import dropout
 
@@ -64,6 +66,18 @@ class KerasLayers:
         self._batch: tf.Tensor | None = None  # of which Dropout gets as many rows
         self._calls: collections.Counter[int] = collections.Counter()
         self.statistics: list[tf.Variable] = []
+
+    def check_features(self, spec: DatasetSpec) -> None:
+        """Has embeddings refuse bytes, which are scaled: all would be index 0.
+
+        Args:
+            spec: of the data set.
+        """
+        if spec.feature_dtype != "uint8":
+            return
+        for layer in self._flat():
+            if isinstance(layer, sys.modules["keras"].layers.Embedding):
+                layer.call = _refusing_numbers(layer)
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
@@ -215,6 +229,34 @@ class KerasLayers:
             return _global_moments(mean, variance, cluster)
 
         layer._moments = moments
+
+
+def reseed(layer: Any) -> None:
+    """Draws the seeds of initial values again, from Python's generator.
+
+    Keras draws them when a layer is created: before a run, which has a seed, begins.
+
+    Args:
+        layer: what of it has values already, or a seed of the user's, keeps them.
+    """
+    for each in layer._flatten_layers():
+        for value in () if each.built else vars(each).values():
+            if getattr(value, "_init_seed", 0) is None:
+                value.seed = random.randint(1, 10**9)
+
+
+def _refusing_numbers(layer: Any) -> Any:
+    own = type(layer).call.__get__(layer)
+
+    def call(inputs: tf.Tensor) -> tf.Tensor:
+        if tf.convert_to_tensor(inputs).dtype.is_floating:
+            raise InputError(
+                f"Keras layer {layer.name}: takes indices, but features of uint8 are "
+                "scaled, as images are; give the data set indices of int32"
+            )
+        return own(inputs)
+
+    return call
 
 
 def _global_moments(

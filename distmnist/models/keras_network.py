@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from distmnist.core import user_code
 from distmnist.core.config import Config
@@ -33,6 +34,12 @@ class KerasNetwork(Network):
         super().__init__(config, spec)
         self._layer = layer
         self._takes_training = layer._call_has_training_arg
+        if getattr(layer, "compiled", False):
+            logging.warning(
+                "Keras model %s: the optimizer, loss and metrics that it was compiled "
+                "with are not used",
+                layer.name,
+            )
         last = layer
         while getattr(last, "layers", None):
             last = last.layers[-1]

@@ -14,7 +14,7 @@ from distmnist.core.errors import InputError
 from distmnist.data import tensors
 from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
-from distmnist.models import graph_checks, losses
+from distmnist.models import graph_checks, losses, own_methods
 from distmnist.models.keras_layers import KerasLayers, is_layer
 
 
@@ -148,9 +148,11 @@ class Network(tf.Module):  # type: ignore[misc]
         Raises:
             InputError: a layer cannot be made rank-invariant.
         """
+        own_methods.check(self)
         layers = self._keras_layers()
         if layers:
             self._keras = KerasLayers(layers)
+            self._keras.check_features(self.spec)
             dtype = "int32" if self.spec.feature_dtype == "int32" else "float32"
             self(tf.zeros([2, *self.spec.feature_shape], dtype))
             self._keras.make_rank_invariant(config, cluster)
@@ -239,6 +241,7 @@ class Network(tf.Module):  # type: ignore[misc]
             targets: as in the data set.
         """
         loss = self.loss(outputs, tensors.normalize_targets(targets, self.spec))
+        own_methods.check_loss(self.label, loss, self.spec)
         return tf.reduce_mean(loss) if loss.shape.rank else loss
 
     @property

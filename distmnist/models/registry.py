@@ -17,7 +17,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
-from distmnist.models.keras_layers import is_layer
+from distmnist.models.keras_layers import is_layer, reseed
 from distmnist.models.network import Network
 
 
@@ -64,6 +64,8 @@ def create(
     label = f"flag --model={config.model}" if network is None else "argument network"
     with user_code.reported(), _seeded(config.seed):
         found = find(config.model) if network is None else network
+        if is_layer(found):
+            reseed(found)
         created = _call(found, config, spec)
         if not isinstance(created, Network):
             created = _wrap(created, config, spec, label)
@@ -103,8 +105,11 @@ def _call(found: Any, config: Config, spec: DatasetSpec) -> Any:
     if not callable(found) or isinstance(found, tf.Module) or is_layer(found):
         return found
     if isinstance(found, type) and issubclass(found, Network):
-        takes_spec = not _takes_only_config(found)
-        return found(config, spec=spec) if takes_spec else found(config)
+        if _takes_only_config(found):
+            return found(config)
+        taken = inspect.signature(found).parameters.values()
+        named = any(p.name == "spec" or p.kind is p.VAR_KEYWORD for p in taken)
+        return found(config, spec=spec) if named else found(config, spec)
     arguments = {"config": config, "spec": spec}
     parameters = [
         parameter
@@ -119,10 +124,18 @@ def _call(found: Any, config: Config, spec: DatasetSpec) -> Any:
 
 
 def _takes_only_config(network: Any) -> bool:
-    """Returns whether the constructor of a network takes no spec."""
-    parameters = inspect.signature(network.__init__).parameters.values()
-    return not any(
-        parameter.name == "spec" or parameter.kind is parameter.VAR_KEYWORD
+    """Returns whether the constructor of a network, or of its class, takes no spec."""
+    kind = network if isinstance(network, type) else type(network)
+    parameters = list(inspect.signature(kind).parameters.values())
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    return len(required) < 2 and not any(
+        parameter.name == "spec"
+        or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         for parameter in parameters
     )
 

@@ -58,6 +58,17 @@ class Linear(Network):
 # Right.
 
 
+class CheckedOnRank1(Linear):
+    """Has more in its graph on one rank."""
+
+    def __call__(
+        self, features: tf.Tensor, position: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        if os.environ.get("OMPI_COMM_WORLD_RANK") == "1":
+            tf.debugging.assert_less(tf.reduce_max(features), 1e6)
+        return super().__call__(features, position)
+
+
 class Own(Linear):
     """Dropout, a loss for each example, a metric, a moving mean of all ranks."""
 
@@ -340,6 +351,7 @@ RIGHT = {
     "mlp": Problem("mlp", "digits", Config(hidden1=16, hidden2=8)),
     "cnn": Problem("cnn", "digits", MOMENTUM),
     "own": Problem(Own, POINTS, MOMENTUM),
+    "checked": Problem(CheckedOnRank1, POINTS),
     "keras images": Problem(keras_images, colors, MOMENTUM),
     "keras embedding": Problem(keras_embedding, WORDS),
     "embedding": Problem(OwnEmbedding, WORDS, MOMENTUM),

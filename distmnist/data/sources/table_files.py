@@ -219,7 +219,10 @@ def _read(path: Path) -> Any:
             ),
             pa_csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
             pa_csv.ConvertOptions(
-                strings_can_be_null=True, quoted_strings_can_be_null=False
+                # "NA" may be a name.
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
             ),
         )
     except (pa.ArrowException, OSError) as error:
