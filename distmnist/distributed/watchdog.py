@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from distmnist.distributed.stopped import end_stopped_peers
+
 if TYPE_CHECKING:
     from distmnist.distributed.cluster import Cluster
 
@@ -173,7 +175,13 @@ class Watchdog:
                     self._print(problem, rank)
                 continue
             time.sleep(_TURN_SECONDS * min(rank, _MAX_TURNS))
-            if self._progress() == seen:
+            if self._progress() != seen:
+                continue
+            if ended := end_stopped_peers():  # the job may heal
+                pids = ", ".join(map(str, ended))
+                self._print(f"{problem}; killed stopped process {pids}", rank)
+                self.beat()
+            else:
                 self._abort(f"{problem} (--stall_seconds): aborting the job", rank)
 
     def _exchange(self, mine: Heartbeat, ask: bool) -> _Others:

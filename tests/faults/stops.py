@@ -36,10 +36,10 @@ STALL_SECONDS = 10
 GRACE_SECONDS = 5
 PATIENCE_SECONDS = 30  # after a limit, as the machine may be busy
 
-_START, _END = 40, 440  # steps: of the checkpoint that is there, and of the job
+START, END = 40, 440  # steps: of the checkpoint that is there, and of the job
 _FLAGS = (
     *("--dataset=digits", "--log_every=20", "--eval_every=200"),
-    *("--checkpoint_every=100", "--steps_per_call=20", f"--max_steps={_END}"),
+    *("--checkpoint_every=100", "--steps_per_call=20", f"--max_steps={END}"),
     *(f"--stall_seconds={STALL_SECONDS}", f"--grace_seconds={GRACE_SECONDS}"),
 )
 _SHORT, _LONG_SECONDS = 12, 3300
@@ -94,7 +94,7 @@ def try_faults(directory: Path, long: bool, seed: int) -> Iterator[Fault]:
 def prepare(directory: Path) -> Path:
     """Returns a run with a checkpoint, which each cell continues a copy of."""
     begun = directory / "begun"
-    command = (*TRAIN, *_FLAGS, f"--max_steps={_START}", f"--log_dir={begun}")
+    command = (*TRAIN, *_FLAGS, f"--max_steps={START}", f"--log_dir={begun}")
     run(command, cwd=directory)
     return begun
 
@@ -104,7 +104,7 @@ def try_stop(stop: Stop, directory: Path, begun: Path, resume: bool) -> Fault:
 
     Args:
         stop: the cell.
-        directory: for its files; removed if the outcome is good.
+        directory: for its files; must not exist.
         begun: of `prepare`.
         resume: continue the run by a real job.
     """
@@ -113,23 +113,21 @@ def try_stop(stop: Stop, directory: Path, begun: Path, resume: bool) -> Fault:
     shutil.copytree(begun, logs)
     with Job(_command(stop, directory, logs), directory) as job:
         outcome, output = _end(stop, job, directory)
-    saved = _saved(logs)
-    if saved < _START:
-        outcome, output = Outcome.LOST, f"newest checkpoint: {saved}\n{output}"
+    step = saved(logs)
+    if step < START:
+        outcome, output = Outcome.LOST, f"newest checkpoint: {step}\n{output}"
     elif "Traceback" in output and outcome is not Outcome.HUNG:
         outcome = Outcome.TRACEBACK
     elif resume:
-        command = (*TRAIN, *_FLAGS, f"--max_steps={_END + 20}", f"--log_dir={logs}")
+        command = (*TRAIN, *_FLAGS, f"--max_steps={END + 20}", f"--log_dir={logs}")
         try:
             run(command, cwd=directory)
         except AssertionError as error:
             outcome, output = Outcome.LOST, f"{output}\n{error}"
-    if outcome in (Outcome.SURVIVED, Outcome.TOLD):
-        shutil.rmtree(directory)
     return Fault(f"SIG{stop.name}", str(stop), outcome, output)
 
 
-def _saved(logs: Path) -> int:
+def saved(logs: Path) -> int:
     """Returns the step of the newest checkpoint that is intact; -1 without one."""
     try:
         checkpoint = format.latest(RunDirectory(logs))
