@@ -238,7 +238,7 @@ class Config:
     )
     stall_seconds: float = option(
         600.0,
-        "Hang timeout: abort if no step completes for this long.",
+        "Hang timeout: abort if there is no progress for this long, at any time.",
         FAULTS,
         POSITIVE,
         unit="seconds",

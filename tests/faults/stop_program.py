@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SECONDS = 1.5
+SECONDS = 0.4
 LOOP_CALL = 6  # of the graph
 
 

@@ -13,7 +13,7 @@ from tests.faults.stops import Stop
 CELLS = (
     Stop("mpirun", "rank 0", "STOP", "shutdown"),
     Stop("gloo", "rank 1", "STOP", "connect"),
-    Stop("wrapper", "all", "TERM", "loop"),
+    Stop("wrapper", "launcher", "USR1", "loop"),
 )
 
 
