@@ -11,7 +11,7 @@ The loop, as pseudocode; everything in it runs on all ranks:
 
     hook                    runs                            works on
     progress bar            at every stop                   rank 0
-    watchdog's beat        at every stop                   all ranks
+    watchdog's beat         at every stop                   all ranks
     step timer              at every stop; --log_every      rank 0 writes
     comparison of ranks     --eval_every, each checkpoint   all ranks
     evaluator               --eval_every                    all ranks; rank 0 writes
