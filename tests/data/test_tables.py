@@ -60,6 +60,12 @@ def test_all_columns_but_the_target_are_features(tmp_path: Path, suffix: str) ->
         assert spec.class_names[label] == COLUMNS["kind"][row]
 
 
+def test_names_of_classes_may_look_like_missing_values(tmp_path: Path) -> None:
+    kinds = ["NA" if i % 3 else "null" for i in range(N)]
+    data = load(write(tmp_path / "a.csv", {**COLUMNS, "kind": kinds}), target="kind")
+    assert data.spec.class_names == ("NA", "null")
+
+
 def test_both_forms_give_the_same_data_set(tmp_path: Path) -> None:
     paths = [
         write(tmp_path / "a.csv"),
@@ -134,7 +140,7 @@ def test_features_are_read_for_inference(tmp_path: Path) -> None:
 HEAD = "a,b,y\n1,2,u\n3,4,v\n"  # lines 1 to 3
 WRONG_CSV: dict[str, tuple[str, str]] = {
     "empty cell": (HEAD + "\n5,,u\n", r"csv, line 5, column b: has no value"),
-    "NaN": (HEAD + "5,NaN,u\n", "line 4, column b: has no value"),
+    "NaN": (HEAD + "5,NaN,u\n", "line 4, column b: is not a finite number"),
     "infinite": (HEAD + "inf,1.5,u\n", "line 4, column a: is not a finite number"),
     "too great": (HEAD + "1e99,1.5,u\n", "line 4, column a: is not a finite number"),
     "text": (HEAD + "5,six,u\n", "line 4, column b: 'six' is not a number; encode"),
