@@ -198,6 +198,7 @@ class Evaluator:
         return _counts(outputs, targets, spec), tf.stack(sums)
 
 
+@tf.autograph.experimental.do_not_convert
 def _counts(outputs: tf.Tensor, targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     """Counts the examples of each class; see `Evaluator._shard`."""
     num_classes = spec.num_classes

@@ -287,6 +287,7 @@ class Network(tf.Module):  # type: ignore[misc]
         found = self._flatten(predicate=is_layer, with_path=True)
         return {"/".join(map(str, path)): layer for path, layer in found}
 
+    @tf.autograph.experimental.do_not_convert
     def _conform(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns outputs in the shape of the targets.
 
