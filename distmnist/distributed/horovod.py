@@ -94,8 +94,8 @@ class HorovodCluster(Cluster):
         def combine(*args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
             gradients, variables = zip(*compute_gradients(*args, **kwargs))
             combined = [
-                hvd.allreduce(g, op=hvd.Adasum, compression=compression)
-                for g in gradients
+                self._allreduce(gradient, hvd.Adasum, compression)
+                for gradient in gradients
             ]
             return list(zip(combined, variables))
 

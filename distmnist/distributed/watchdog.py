@@ -16,12 +16,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol
 
 from distmnist.distributed.stopped import end_stopped_peers
-
-if TYPE_CHECKING:
-    from distmnist.distributed.cluster import Cluster
 
 _INTERVAL_SECONDS = 1.0
 _ANSWER_SECONDS = 5.0  # timeout of answers from other ranks
@@ -45,6 +42,21 @@ class Heartbeat(NamedTuple):
 
     phase: str
     idle: float
+
+
+class Ranks(Protocol):
+    """What the watchdog needs of a `Cluster`, which imports this module."""
+
+    rank: int
+    size: int
+
+    def exchange_heartbeats(
+        self, mine: Heartbeat, ask: bool
+    ) -> Mapping[int, Heartbeat] | None:
+        """See `Cluster`."""
+
+    def abort(self, status: int) -> NoReturn:
+        """See `Cluster`."""
 
 
 class _Others(NamedTuple):
@@ -72,7 +84,7 @@ class Watchdog:
         self._phases: list[tuple[str, float]] = []
         self._beats = 0
         self._own_work = 0
-        self._cluster: Cluster | None = None
+        self._cluster: Ranks | None = None
         self._lock = threading.Lock()  # held while the cluster is used
         self._rank = 0
         self._stderr = -1
@@ -90,7 +102,7 @@ class Watchdog:
             self._stderr = os.dup(2)
             threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
-    def attach(self, cluster: Cluster | None) -> None:
+    def attach(self, cluster: Ranks | None) -> None:
         """Names the ranks to ask for their progress; None: no longer any."""
         with self._lock:
             self._cluster = cluster
