@@ -29,6 +29,10 @@ _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _ALLOCATION = re.compile(
     r"OOM when allocating tensor with shape\[([\d,]*)\] and type (\w+)"
 )
+# What XLA cannot compile.
+_UNCOMPILED = re.compile(
+    r"Detected unsupported operations when trying to compile graph .*: (\w+) \("
+)
 _BOLD = re.compile(r"\x1b\[\d+m")  # as Keras' messages are
 _MESSAGE_SIZE = 300
 
@@ -82,6 +86,11 @@ def explain(error: BaseException) -> UserError | None:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         place = _innermost([(error.filename, error.lineno)])
         message = error.msg
+    if uncompiled := _UNCOMPILED.search(message):
+        return RunError(
+            f"{place or 'flag --xla'}: XLA has no {uncompiled[1]}, which this network "
+            "needs: train without --xla"
+        )
     if place is None or isinstance(error, ImportError):
         return None
     kind = f"{type(error).__name__}: "  # which AutoGraph puts there, too

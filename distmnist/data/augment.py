@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from distmnist.core import autograph
 from distmnist.core.errors import InputError
 from distmnist.data.dataset import Augment
 from distmnist.data.random import Random
@@ -18,7 +19,7 @@ def compose(*augments: Augment) -> Augment:
 
     def composed(images: tf.Tensor, random: Random) -> tf.Tensor:
         for augment in augments:
-            images = augment(images, random)
+            images = autograph.converted(augment)(images, random)
         return images
 
     return composed

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distmnist.core import autograph
 from distmnist.core.errors import InputError
 from distmnist.data import sampler
 from distmnist.data.dataset import Augment, DatasetSpec, Split
@@ -138,7 +139,8 @@ class InputPipeline:
         raw = tf.gather(self._source.features, indices)
         features = normalize(raw, self._spec)
         if self._augment:
-            changed = self._augment(features, Random(self._seed, position))
+            augment = autograph.converted(self._augment)
+            changed = augment(features, Random(self._seed, position))
             if not changed.shape.is_compatible_with(features.shape):
                 raise InputError(
                     f"the data set's augment: returned the shape {changed.shape} for "

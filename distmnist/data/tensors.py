@@ -24,8 +24,6 @@ def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
     }
 
 
-# AutoGraph has nothing to convert here, and searching each function takes time.
-@tf.autograph.experimental.do_not_convert
 def normalize(features: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     """Maps features to what the network computes with.
 
@@ -45,7 +43,6 @@ def normalize(features: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     return _normalize(tf.cast(features, tf.float32), mean, std)
 
 
-@tf.autograph.experimental.do_not_convert
 def normalize_targets(targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     """Maps targets to what the network is trained on: numbers are normalized.
 
@@ -58,7 +55,6 @@ def normalize_targets(targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     return _normalize(targets, *_target_constants(spec))
 
 
-@tf.autograph.experimental.do_not_convert
 def restore_targets(outputs: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     """Maps normalized numbers back to the units of the targets; logits as they are.
 

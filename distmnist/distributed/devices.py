@@ -14,7 +14,8 @@ import tempfile
 from importlib import metadata
 
 from distmnist import __version__
-from distmnist.distributed import autograph, process
+from distmnist.core import autograph
+from distmnist.distributed import process
 
 # Floating-point operations that keep a core busy for about a millisecond.
 _THREAD_FLOPS = 1e8
@@ -28,14 +29,14 @@ def import_tensorflow() -> None:
     If the import fails, all output is shown; so it is with TF_CPP_MIN_LOG_LEVEL=0.
     """
     if "tensorflow" in sys.modules:
-        autograph.keep_in_memory()
+        autograph.set_up()
         return  # what was left of an earlier run must not be frozen
     _require_no_temporary_directory()
     with process.blocked_imports("keras"), process.frozen_gc():
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
             import tensorflow
 
-            autograph.keep_in_memory()
+            autograph.set_up()
             return
         # In memory: there need not be a temporary directory that can be written to.
         with os.fdopen(os.memfd_create("output"), "w+b") as output:
@@ -50,7 +51,7 @@ def import_tensorflow() -> None:
             finally:
                 os.dup2(stderr, 2)
                 os.close(stderr)
-        autograph.keep_in_memory()
+        autograph.set_up()
 
 
 def _require_no_temporary_directory() -> None:

@@ -121,8 +121,6 @@ class HorovodCluster(Cluster):
     def allreduce_sum(self, tensor: tf.Tensor) -> tf.Tensor:
         return self._allreduce(tensor, hvd.Sum)
 
-    # AutoGraph has nothing to convert in Horovod, and searching it takes a second.
-    @tf.autograph.experimental.do_not_convert
     def _allreduce(
         self, tensor: tf.Tensor, op: Any, compression: Any = hvd.Compression.none
     ) -> tf.Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from distmnist.core import autograph
 from distmnist.core.progress import Progress
 from distmnist.data import sampler
 from distmnist.data.dataset import DatasetSpec, Split
@@ -187,7 +188,8 @@ class Evaluator:
         size = tf.cast(tf.shape(targets)[0], tf.float64)
         loss = tf.cast(network.mean_loss(outputs, targets), tf.float64)
         metrics = {"loss": (loss * size, size)}
-        own = network.metrics(restore_targets(outputs, spec), targets)
+        own_metrics = autograph.converted(network.metrics)
+        own = own_metrics(restore_targets(outputs, spec), targets)
         own_methods.check_metrics(network.label, own)
         metrics.update(own)
         self._metrics = list(metrics)
@@ -198,7 +200,6 @@ class Evaluator:
         return _counts(outputs, targets, spec), tf.stack(sums)
 
 
-@tf.autograph.experimental.do_not_convert
 def _counts(outputs: tf.Tensor, targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:
     """Counts the examples of each class; see `Evaluator._shard`."""
     num_classes = spec.num_classes

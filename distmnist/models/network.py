@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from distmnist.core import autograph
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data import tensors
@@ -187,7 +188,7 @@ class Network(tf.Module):  # type: ignore[misc]
             features = tf.reshape(features, [-1, self.spec.num_features])
         if self._keras:
             self._keras.enter(features, position)
-        outputs = self(features, position)
+        outputs = autograph.converted(self)(features, position)
         if not tf.is_tensor(outputs):
             raise InputError(
                 f"network {self.label}: returned a {type(outputs).__name__}; return "
@@ -240,7 +241,8 @@ class Network(tf.Module):  # type: ignore[misc]
             outputs: of `outputs`.
             targets: as in the data set.
         """
-        loss = self.loss(outputs, tensors.normalize_targets(targets, self.spec))
+        normalized = tensors.normalize_targets(targets, self.spec)
+        loss = autograph.converted(self.loss)(outputs, normalized)
         own_methods.check_loss(self.label, loss, self.spec)
         return tf.reduce_mean(loss) if loss.shape.rank else loss
 
@@ -287,7 +289,6 @@ class Network(tf.Module):  # type: ignore[misc]
         found = self._flatten(predicate=is_layer, with_path=True)
         return {"/".join(map(str, path)): layer for path, layer in found}
 
-    @tf.autograph.experimental.do_not_convert
     def _conform(self, outputs: tf.Tensor) -> tf.Tensor:
         """Returns outputs in the shape of the targets.
 

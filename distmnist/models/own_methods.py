@@ -41,7 +41,6 @@ def check(network: Any) -> None:
         ) from None
 
 
-@tf.autograph.experimental.do_not_convert
 def check_loss(label: str, loss: Any, spec: DatasetSpec) -> None:
     """Checks what `Network.loss` has returned.
 
@@ -62,7 +61,6 @@ def check_loss(label: str, loss: Any, spec: DatasetSpec) -> None:
         )
 
 
-@tf.autograph.experimental.do_not_convert
 def check_metrics(label: str, metrics: Any) -> None:
     """Checks what `Network.metrics` has returned.
 

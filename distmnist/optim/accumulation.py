@@ -28,14 +28,18 @@ def accumulated_loss(
 
     @tf.custom_gradient
     def mean_loss() -> tuple[tf.Tensor, Callable[..., Any]]:
-        total = tf.constant(0.0)
-        sums = [tf.zeros_like(variable) for variable in variables]
-        for index in tf.range(tf.constant(passes, tf.int64)):
+        def add(index: tf.Tensor, total: tf.Tensor, *sums: tf.Tensor) -> Any:
             with tf.GradientTape() as tape:
                 loss = loss_of(index)
-            total += loss
             parts = dense(tape.gradient(loss, variables), variables)
-            sums = [s + part for s, part in zip(sums, parts)]
+            return index + 1, total + loss, *(s + p for s, p in zip(sums, parts))
+
+        zeros = (tf.zeros_like(variable) for variable in variables)
+        _, total, *sums = tf.while_loop(
+            lambda index, *_: index < passes,
+            add,
+            (tf.constant(0, tf.int64), tf.constant(0.0), *zeros),
+        )
         means = {v.ref(): s / passes for v, s in zip(variables, sums)}
 
         def gradients(dy: tf.Tensor, variables: Sequence[tf.Variable]) -> Any:

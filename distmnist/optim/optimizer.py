@@ -71,8 +71,6 @@ class DistributedSgd:
         """Returns the learning rate of the next step, float32 scalar."""
         return schedules.learning_rate(self._config, self._size, self._step, self._ramp)
 
-    # AutoGraph has nothing to convert in Horovod, and searching it takes two seconds.
-    @tf.autograph.experimental.do_not_convert
     def minimize(self, loss: tf.Tensor) -> list[tf.Tensor]:
         """Takes one step, in the graph.
 

@@ -61,6 +61,16 @@ def test_errors_while_a_graph_runs() -> None:
     assert "too large" in message
 
 
+def test_what_xla_cannot_compile() -> None:
+    @tf.function(jit_compile=True)
+    def fail(x: tf.Tensor) -> tf.Tensor:
+        return tf.strings.length(tf.strings.as_string(x))
+
+    message = explained(lambda: fail(tf.constant(2.0)))
+    assert f"{HERE}:" in message
+    assert "train without --xla" in message
+
+
 def test_syntax_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken_module.py").write_text("x = 1\ny = = 2\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tensorflow.python.autograph.pyct import loader
 
 from distmnist.core.config import Config
 from distmnist.data.sources.mnist import SPEC
-from distmnist.distributed import autograph, devices
+from distmnist.distributed import devices
 from distmnist.models.mlp import Mlp
 from tests.launching import run
 
@@ -38,7 +34,6 @@ def test_threads_follow_the_work_of_a_step(
 
 
 def test_each_rank_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tensorflow as tf
 
     gpus, grown, visible = ["gpu0", "gpu1"], [], []
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
@@ -64,25 +59,3 @@ def test_a_failing_import_shows_the_output_of_the_libraries() -> None:
         "devices.import_tensorflow()"
     )
     assert "a clue" in run((sys.executable, "-c", program), status=1).stderr
-
-
-def test_autograph_leaves_no_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    autograph.keep_in_memory()
-
-    @tf.function
-    def count(n: tf.Tensor) -> tf.Tensor:
-        total = 0
-        for i in tf.range(n):
-            total += i
-        return total
-
-    assert int(count(tf.constant(5))) == 10
-    converted = tf.autograph.to_code(count.python_function)
-    assert "for_stmt" in converted
-    module, path = loader.load_source("def answer():\n    return 42\n", True)
-    assert module.answer() == 42
-    assert inspect.getsource(module.answer) == "def answer():\n    return 42\n"
-    assert not Path(path).exists()

@@ -10,9 +10,7 @@ that TensorFlow would start do not survive it.
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
-import operator
 import os
 import signal
 import sys
@@ -30,47 +28,11 @@ def main() -> None:
 
     from distmnist import trainer  # noqa: F401
 
-    _convert()
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     print("{}", file=answers)
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), file=answers)
-
-
-# What AutoGraph converts in a run: half of a fork's time, if it were left to that.
-_CONVERTED = (
-    "trainer:Trainer._take_steps Trainer._step_loss Trainer._batch_loss",
-    "optim.optimizer:DistributedSgd.zero_gradients",
-    "data.pipeline:InputPipeline.read",
-    "data.tensors:normalize _constant _normalize normalize_targets restore_targets",
-    "models.network:Network.training_loss Network.outputs Network._conform "
-    "Network.mean_loss Network.loss Network.metrics",
-    "models.mlp:Mlp.__call__ inference",
-    "models.mixed_precision:casts",
-    "models.losses:loss evaluation confusion",
-    "distributed.cluster:Cluster.allreduce_mean",
-    "metrics.evaluator:_counts",
-)
-
-
-def _convert() -> None:
-    """Converts functions, whose code forks find in AutoGraph's cache."""
-    from tensorflow.python.autograph.core import converter
-    from tensorflow.python.autograph.impl import api
-
-    for line in _CONVERTED:
-        module, _, names = line.partition(":")
-        for name in names.split():
-            function = operator.attrgetter(name)(
-                importlib.import_module(f"distmnist.{module}")
-            )
-            options = converter.ConversionOptions(
-                recursive=True,
-                user_requested=name == "Trainer._take_steps",
-                optional_features=(),
-            )
-            api._TRANSPILER.transform(function, converter.ProgramContext(options))
 
 
 def _run(command: dict[str, Any]) -> dict[str, Any]:
