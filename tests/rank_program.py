@@ -55,6 +55,7 @@ def observe(
     """Trains on a problem; returns what each rank observed, and the variables."""
     from distmnist.core.config import Config
     from distmnist.metrics.evaluator import Evaluator
+    from distmnist.metrics.tensorboard import TensorBoardWriter
 
     observed: dict[str, Any] = {}
     flags = {**problem.flags, "eval_every": 0, "checkpoint_every": 0}
@@ -79,6 +80,8 @@ def observe(
     for variable in trainer.variables.values():
         variable.assign_add(variable * 0 + cluster.rank)
     trainer.run()
+    # Takes a third of a run, and rank 0 alone has done it once.
+    TensorBoardWriter._draw = lambda writer: None
     observed["hashes"] = cluster.allgather(trainer.hashes)
     arrays = [variable.numpy() for variable in trainer.variables.values()]
 
@@ -88,8 +91,8 @@ def observe(
     observed["examples"] = cluster.allgather(trainer.examples)
     last = [trainer.progress.step, trainer.hashes[-1]]
 
-    # The same run, interrupted twice, in the middle of an epoch.
-    for end in ({"max_steps": 2}, {"max_steps": 3}, {"num_epochs": 2}):
+    # The same run, interrupted in the middle of an epoch.
+    for end in ({"max_steps": 3}, {"num_epochs": 2}):
         trainer = watched(Config(**{**flags, **end}, log_dir="resumed"), cluster)
         trainer.run()
     observed["resumed"] = [last, [trainer.progress.step, trainer.hashes[-1]]]

@@ -46,8 +46,6 @@ LAUNCHERS: dict[str, tuple[object, ...]] = {
 }
 SIGNALS = {"TERM": signal.SIGTERM, "INT": signal.SIGINT, "KILL": signal.SIGKILL}
 
-pytestmark = pytest.mark.ranks
-
 
 def expected_status(launcher: str, target: str, name: str) -> int:
     """Returns the status that the launcher's caller sees.
@@ -213,11 +211,13 @@ def interrupt_all(cells: Iterable[tuple[str, str, str]], directory: Path) -> Non
     check_against_uninterrupted(interrupted, directory / "uninterrupted")
 
 
+@pytest.mark.ranks
 @pytest.mark.timeout(400)
 def test_signals_end_the_job_and_it_resumes(tmp_path: Path) -> None:
     interrupt_all(SHORT, tmp_path)
 
 
+@pytest.mark.ranks
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_signal_to_every_process_ends_the_job_and_resumes(tmp_path: Path) -> None:
@@ -250,6 +250,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path) -> None:
     assert run_.saved() > 0
 
 
+@pytest.mark.ranks
 def test_signals_of_one_event_are_one(tmp_path: Path) -> None:
     # As Slurm cancels: ranks get it directly, and from their launcher once more.
     run_ = Run(tmp_path)
@@ -261,6 +262,7 @@ def test_signals_of_one_event_are_one(tmp_path: Path) -> None:
     assert run_.saved() > 0
 
 
+@pytest.mark.ranks
 def test_ranks_that_differ_leave_no_checkpoint_at_a_signal(tmp_path: Path) -> None:
     own = "tests.testing.networks"
     flags = (f"--dataset={own}:POINTS", f"--model={own}:MovingMeanByRank")
@@ -274,6 +276,7 @@ def test_ranks_that_differ_leave_no_checkpoint_at_a_signal(tmp_path: Path) -> No
     assert format.latest(RunDirectory(tmp_path / "logs")) is None
 
 
+@pytest.mark.ranks
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     # A rank whose peer is frozen cannot complete a vote.
     with Run(tmp_path).start("mpirun") as job:
@@ -288,6 +291,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert job.end(20) == 143
 
 
+@pytest.mark.ranks
 def test_the_grace_period_ends(tmp_path: Path) -> None:
     command = (*MPIRUN, 2, *ALONE, "--grace_seconds=2", f"--log_dir={tmp_path}")
     with Job(command, tmp_path) as job:
@@ -299,6 +303,7 @@ def test_the_grace_period_ends(tmp_path: Path) -> None:
         assert time.monotonic() - begin > 1.5
 
 
+@pytest.mark.ranks
 def test_a_frozen_rank_is_named_and_ends_the_job(tmp_path: Path) -> None:
     command = (*MPIRUN, 3, *ALONE, "--stall_seconds=12", f"--log_dir={tmp_path}")
     with Job(command, tmp_path) as job:
@@ -310,6 +315,7 @@ def test_a_frozen_rank_is_named_and_ends_the_job(tmp_path: Path) -> None:
     assert "(--stall_seconds): aborting" in printed[-1]
 
 
+@pytest.mark.ranks
 def test_a_killed_rank_is_named(tmp_path: Path) -> None:
     # launch/openmpi-mca-params.conf hides its number, but not that it was killed.
     named = {"OMPI_MCA_orte_execute_quiet": "0"}

@@ -20,13 +20,14 @@ LAUNCHES = {
     "mpirun-3": ((*launching.MPIRUN, 3), ALL),
     "mpirun-4": ((*launching.MPIRUN, 4), ("mlp",)),
     "horovodrun-2": ((*launching.HOROVODRUN, 2), ("mlp",)),
-    "horovodrun-gloo-2": ((*launching.HOROVODRUN_GLOO, 2), ALL),
+    "horovodrun-gloo-2": ((*launching.HOROVODRUN_GLOO, 2), ("colors", "sequences")),
     "horovodrun-gloo-3": ((*launching.HOROVODRUN_GLOO, 3), ALL),
 }
 CASES = [
     pytest.param(
         (launch, name),
-        # The other launches cover Gloo, and three ranks.
+        # The other launches cover Gloo (with statistics of batches, and with sparse
+        # gradients), and three ranks.
         marks=[pytest.mark.slow] if launch == "horovodrun-gloo-3" else [],
     )
     for launch, (_, names) in LAUNCHES.items()

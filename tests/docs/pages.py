@@ -55,12 +55,21 @@ def blocks(page: str) -> list[Block]:
     ]
 
 
+def launches(page: str) -> bool:
+    """Returns whether a page launches several ranks."""
+    words = re.findall(r"[\w.-]+", commands(page))
+    return not {"horovodrun", "mpirun", "local.sh", "elastic.sh"}.isdisjoint(words)
+
+
 def script(page: str) -> str:
     """Returns a bash script that does what a page says."""
-    lines = [
-        "set -euE -o pipefail",
-        "trap 'echo \"failed, with status $?: $BASH_COMMAND\" >&2' ERR",
-    ]
+    trap = "trap 'echo \"failed, with status $?: $BASH_COMMAND\" >&2' ERR"
+    return "\n".join(["set -euE -o pipefail", trap, commands(page)])
+
+
+def commands(page: str) -> str:
+    """Returns the commands of a page; empty if it has none."""
+    lines = []
     for block in blocks(page):
         if block.kind == "python":
             target = f"cat >{block.title}" if block.title else "python -"

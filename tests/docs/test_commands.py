@@ -73,10 +73,7 @@ def follow_readme(checkout: Path, network: Network) -> str:
     return follow("README.md", checkout, network, path)
 
 
-def follow_docs(checkout: Path, network: Network) -> None:
-    """Runs the commands of all other pages, one after the other."""
-    for page in (*pages.DOCS, "CONTRIBUTING.md"):
-        follow(page, checkout, network, environment()["PATH"])
+PAGES = [page for page in (*pages.DOCS, "CONTRIBUTING.md") if pages.commands(page)]
 
 
 @pytest.mark.slow  # the docs are followed offline
@@ -94,10 +91,16 @@ def test_readme_online(checkout: Path, online: Network) -> None:
     assert "THIS IS NOT MNIST" not in printed
 
 
-@pytest.mark.ranks
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.ranks if pages.launches(page) else ())
+        for page in PAGES
+    ],
+)
 @pytest.mark.timeout(600)
-def test_docs_offline(checkout: Path, offline: Network) -> None:
-    follow_docs(checkout, offline)
+def test_docs_offline(page: str, checkout: Path, offline: Network) -> None:
+    follow(page, checkout, offline, environment()["PATH"])
 
 
 @pytest.mark.slow
@@ -107,7 +110,8 @@ def test_readme_again_and_docs_online(checkout: Path, online: Network) -> None:
     follow_readme(checkout, online)
     shutil.rmtree(checkout / "exported")  # exporting to the same directory is refused
     assert follow_readme(checkout, online).count("Nothing left to train") >= 4
-    follow_docs(checkout, online)
+    for page in PAGES:
+        follow(page, checkout, online, environment()["PATH"])
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
