@@ -91,8 +91,8 @@ def observe(
     observed["examples"] = cluster.allgather(trainer.examples)
     last = [trainer.progress.step, trainer.hashes[-1]]
 
-    # The same run, interrupted in the middle of an epoch.
-    for end in ({"max_steps": 3}, {"num_epochs": 2}):
+    # The same run, interrupted twice, in the middle of an epoch.
+    for end in ({"max_steps": 2}, {"max_steps": 3}, {"num_epochs": 2}):
         trainer = watched(Config(**{**flags, **end}, log_dir="resumed"), cluster)
         trainer.run()
     observed["resumed"] = [last, [trainer.progress.step, trainer.hashes[-1]]]

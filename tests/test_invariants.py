@@ -21,14 +21,19 @@ LAUNCHES = {
     "mpirun-4": ((*launching.MPIRUN, 4), ("mlp",)),
     "horovodrun-2": ((*launching.HOROVODRUN, 2), ("mlp",)),
     "horovodrun-gloo-2": ((*launching.HOROVODRUN_GLOO, 2), ("colors", "sequences")),
+    "horovodrun-gloo-2-others": (
+        (*launching.HOROVODRUN_GLOO, 2),
+        ("mlp", "cnn", "table"),
+    ),
     "horovodrun-gloo-3": ((*launching.HOROVODRUN_GLOO, 3), ALL),
 }
+SLOW = ("mpirun-4", "horovodrun-gloo-2-others", "horovodrun-gloo-3")
 CASES = [
     pytest.param(
         (launch, name),
-        # The other launches cover Gloo (with statistics of batches, and with sparse
-        # gradients), and three ranks.
-        marks=[pytest.mark.slow] if launch == "horovodrun-gloo-3" else [],
+        # The others cover Gloo (with statistics of batches, and with sparse gradients),
+        # and three ranks.
+        marks=[pytest.mark.slow] if launch in SLOW else [],
     )
     for launch, (_, names) in LAUNCHES.items()
     for name in names

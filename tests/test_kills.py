@@ -9,6 +9,7 @@ import pytest
 from tests.kills import kill_again_and_again
 
 
+@pytest.mark.slow  # tests/faults has a short form, and the signals one kill each
 @pytest.mark.ranks
 @pytest.mark.timeout(300)
 def test_survives_kills_at_random_moments(tmp_path: Path) -> None:
