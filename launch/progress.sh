@@ -73,7 +73,9 @@ explain() {
   ! grep -q 'Retrying (Retry' "$log" ||
     fail 2 "cannot reach the Python package index: check the network, or set" \
       "PIP_INDEX_URL to a mirror; pip's output is in $log"
-  missing=$(sed -n 's/^ERROR: No matching distribution found for //p' "$log")
+  # An older pip calls a pinned version that is missing a conflict with the pin.
+  missing=$(sed -n -e 's/^ERROR: No matching distribution found for //p' \
+    -e 's/^ *The user requested (constraint) //p' "$log" | head -n 1)
   [[ -z $missing ]] || fail 2 "the Python package index has no $missing for this" \
     "Python: set PIP_INDEX_URL to one that has it; pip's output is in $log"
   if grep '^setup: ' "$log" >&2; then exit 1; fi # of `fail`, in the step

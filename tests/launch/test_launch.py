@@ -261,11 +261,16 @@ esac
             2,
             "the Python package index has no mpi4py==9 for this Python",
         ),
+        (
+            "echo '    The user requested (constraint) mpi4py==9'; exit 1",
+            2,
+            "the Python package index has no mpi4py==9 for this Python",
+        ),
         ("echo 'Retrying (Retry(total=4))'; exit 1", 2, "cannot reach the Python"),
         ("echo 'OSError: No space left on device'; exit 1", 1, "free 3 GB"),
         ("true", 1, "is not the one that its SHA256SUMS names"),
     ],
-    ids=["missing package", "no network", "full disk", "another source"],
+    ids=["missing package", "missing pin", "no network", "full disk", "another source"],
 )
 def test_a_failing_step_is_reported_in_one_line(
     machine: Machine, install: str, status: int, message: str
