@@ -190,14 +190,16 @@ class Evaluator:
         metrics = {"loss": (loss * size, size)}
         own_metrics = autograph.converted(network.metrics)
         own = own_metrics(restore_targets(outputs, spec), targets)
-        own_methods.check_metrics(network.label, own)
+        counts = _counts(outputs, targets, spec)
+        built_in = ("loss", "accuracy") if counts.shape[0] else ("loss",)
+        own_methods.check_metrics(network.label, own, built_in)
         metrics.update(own)
         self._metrics = list(metrics)
         sums = [
             tf.stack([tf.cast(value, tf.float64) for value in pair])
             for pair in metrics.values()
         ]
-        return _counts(outputs, targets, spec), tf.stack(sums)
+        return counts, tf.stack(sums)
 
 
 def _counts(outputs: tf.Tensor, targets: tf.Tensor, spec: DatasetSpec) -> tf.Tensor:

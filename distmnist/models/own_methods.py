@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -61,15 +61,16 @@ def check_loss(label: str, loss: Any, spec: DatasetSpec) -> None:
         )
 
 
-def check_metrics(label: str, metrics: Any) -> None:
+def check_metrics(label: str, metrics: Any, built_in: Collection[str]) -> None:
     """Checks what `Network.metrics` has returned.
 
     Args:
         label: name of the network.
         metrics: what it has returned.
+        built_in: names of the metrics that are recorded anyway.
 
     Raises:
-        InputError: it is not a sum and a weight for each name.
+        InputError: it is not a sum and a weight for each name, or a name is taken.
     """
     expected = "return a dict of name: (sum, weight), a pair of scalars"
     if not isinstance(metrics, Mapping):
@@ -77,10 +78,10 @@ def check_metrics(label: str, metrics: Any) -> None:
             f"network {label}: metrics returned a {type(metrics).__name__}; {expected}"
         )
     for name, pair in metrics.items():
-        if name == "loss":
+        if name in built_in:
             raise InputError(
-                f"network {label}: its metric loss has the name of the loss itself; "
-                "give it another"
+                f"network {label}: its metric {name} has the name of one that is "
+                "recorded anyway; give it another"
             )
         scalars = isinstance(pair, (tuple, list)) and [
             value is not None and tf.convert_to_tensor(value).shape.rank in (None, 0)

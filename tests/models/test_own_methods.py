@@ -75,8 +75,11 @@ def test_a_loss_is_a_scalar_or_one_for_each_example(loss: Any) -> None:
 )
 def test_a_metric_is_a_sum_and_a_weight(metrics: Any) -> None:
     with pytest.raises(InputError, match="network x: "):
-        own_methods.check_metrics("x", metrics)
-    own_methods.check_metrics("x", {"m": (ONE, 8), "n": [ONE, ONE]})
+        own_methods.check_metrics("x", metrics, ("loss",))
+    taken = {"m": (ONE, 8), "accuracy": [ONE, ONE]}
+    own_methods.check_metrics("x", taken, ("loss",))
+    with pytest.raises(InputError, match="accuracy has the name"):
+        own_methods.check_metrics("x", taken, ("loss", "accuracy"))
 
 
 def test_values_of_a_keras_model_that_has_none_yet_come_from_the_seed() -> None:
