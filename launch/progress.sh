@@ -54,7 +54,10 @@ step() {
     printf "$form" "$shown s${percent:+, $percent}"
   done
   wait "$child" || status=$?
-  child=''
+  # interrupted STATUS: says how to go on, and exits.
+interrupted() { fail "$1" "interrupted: run this again to continue"; }
+
+child=''
   [[ ! -t 1 ]] || printf '\r\033[K'
   ((status == 0)) || explain
   say "      took $((SECONDS - begin)) s"
@@ -85,5 +88,5 @@ explain() {
 
 child=''
 trap '[[ -z $child ]] || kill -- "-$child" 2>/dev/null' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM HUP

@@ -27,7 +27,7 @@ from distmnist.core.config import TRAINING, Config
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
-from distmnist.metrics import evaluator
+from distmnist.metrics import most_wrong
 from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.types import (
     Evaluation,
@@ -177,7 +177,7 @@ def _images(evaluation: Evaluation) -> dict[str, NDArray[np.uint8]]:
     from distmnist.metrics import figures  # Matplotlib takes time to import
 
     spec, counts = evaluation.spec, evaluation.results["test"].counts
-    found = evaluator.inspect(evaluation.test, evaluation.network, spec, counts)
+    found = most_wrong.find(evaluation.test, evaluation.network, spec, counts)
     return figures.draw(spec, counts, *found)
 
 

@@ -16,7 +16,7 @@ from distmnist.core.run_directory import RunDirectory
 from distmnist.data import tensors
 from distmnist.data.dataset import DatasetSpec
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics import evaluator
+from distmnist.metrics import most_wrong
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.types import Mistakes, Predictions, SplitResult
 from distmnist.models.network import Network
@@ -173,7 +173,7 @@ def _evaluate(
     network = _load_network(saved, cluster, replaced.model, first)
     results = Evaluator(splits, network, cluster, spec).evaluate()
     counts = results["test"].counts
-    found = evaluator.inspect(splits["test"], network, spec, counts)
+    found = most_wrong.find(splits["test"], network, spec, counts)
     return CheckpointEvaluation(spec, results, *found)
 
 

@@ -269,8 +269,20 @@ esac
         ("echo 'Retrying (Retry(total=4))'; exit 1", 2, "cannot reach the Python"),
         ("echo 'OSError: No space left on device'; exit 1", 1, "free 3 GB"),
         ("true", 1, "is not the one that its SHA256SUMS names"),
+        (
+            "kill -INT $(cut -d ' ' -f 4 /proc/$PPID/stat); sleep 9",
+            130,
+            "interrupted: run this again to continue",
+        ),
     ],
-    ids=["missing package", "missing pin", "no network", "full disk", "another source"],
+    ids=[
+        "missing package",
+        "missing pin",
+        "no network",
+        "full disk",
+        "another source",
+        "interrupt",
+    ],
 )
 def test_a_failing_step_is_reported_in_one_line(
     machine: Machine, install: str, status: int, message: str

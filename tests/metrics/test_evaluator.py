@@ -14,7 +14,8 @@ from distmnist.data.arrays import create_dataset
 from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
-from distmnist.metrics.evaluator import Evaluator, inspect, most_wrong
+from distmnist.metrics import most_wrong
+from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.types import ClassCounts
 from distmnist.models import registry
 from distmnist.models.mlp import Mlp
@@ -84,7 +85,7 @@ def test_finds_the_examples_that_are_most_wrong() -> None:
     expected = np.argsort(probabilities)[:5]
 
     split = Split(tf.constant(images), tf.constant(labels))
-    worst = most_wrong(split, network, SPEC, count=5)
+    worst = most_wrong.mistakes(split, network, SPEC, count=5)
     assert (worst.features == images[expected]).all()
     assert (worst.labels == labels[expected]).all()
     assert (worst.predictions == logits.numpy().argmax(axis=1)[expected]).all()
@@ -137,7 +138,7 @@ def test_numbers_are_predicted_in_the_units_of_the_targets() -> None:
     assert counts.counts is None
     assert list(counts.metrics) == ["loss", "mean_absolute_error", "mean_squared_error"]
     assert counts.metrics["mean_absolute_error"] == pytest.approx(2003 / 5000, rel=1e-4)
-    mistakes, found = inspect(split, network, spec, None)
+    mistakes, found = most_wrong.find(split, network, spec, None)
     assert mistakes is None
     assert found
     assert found.predicted.shape == found.targets.shape == (1250, 2)
@@ -153,7 +154,7 @@ def test_outputs_in_another_shape_are_no_predictions() -> None:
     spec = create_dataset((features, targets)).spec
     network = registry.create(Config(), spec, network=_Wide)
     split = Split(tf.constant(features), tf.constant(targets))
-    assert inspect(split, network, spec, None) == (None, None)
+    assert most_wrong.find(split, network, spec, None) == (None, None)
 
 
 class _Wide(Network):
