@@ -48,6 +48,11 @@ def create(
     config, cluster = run.config, run.cluster
     timer = StepTimer(run, writer)
     bar = progress_bar.create(run)
+    profiler = None
+    if config.profile:
+        directory = RunDirectory(config.log_dir)
+        steps = (run.start.step, run.last_step)
+        profiler = Profiler(config.profile, directory, cluster.rank, steps)
 
     def check(_: Progress) -> None:
         cluster.assert_identical(variables)
@@ -69,6 +74,8 @@ def create(
         with watchdog.phase("saving a checkpoint"):
             manager.save(progress)
             manager.wait()
+        if profiler:  # once nothing can be lost any more
+            profiler.stop(progress)
 
     hooks: list[Hook | None] = [
         EveryStop(bar.hide) if bar else None,
@@ -88,14 +95,7 @@ def create(
         if commits
         else None,
         Every(config.checkpoint_every, save),
-        Profiler(
-            config.profile,
-            RunDirectory(config.log_dir),
-            cluster.rank,
-            (run.start.step, run.last_step),
-        )
-        if config.profile
-        else None,
+        profiler,
         PreemptionHook(
             cluster, signals, config.steps_per_call, run.start, save_and_wait
         ),

@@ -242,12 +242,15 @@ def test_signals_end_one_process_and_it_resumes(tmp_path: Path) -> None:
     assert parameters(mine, steps) == parameters(theirs, steps)
 
 
-def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path) -> None:
+def test_a_closed_terminal_leaves_a_checkpoint_and_a_profile(tmp_path: Path) -> None:
     run_ = Run(tmp_path)
-    with run_.start("plain") as job:
+    command = (*ALONE, "--profile=50,1000000", f"--log_dir={run_.logs}")
+    with Job(command, tmp_path) as job:
+        job.wait_for(lambda: "Step 100:" in job.output())
         os.kill(job.pid, signal.SIGHUP)
         assert job.end(20) == 143
     assert run_.saved() > 0
+    assert list(run_.logs.glob("plugins/profile/*/*.xplane.pb"))
 
 
 @pytest.mark.ranks

@@ -7,8 +7,9 @@ under mpirun; FILE opens in chrome://tracing or Perfetto.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -60,21 +61,32 @@ class Profiler:
 
     def __call__(self, progress: Progress) -> None:
         """Starts or stops the profile."""
-        if self._rank != 0:
-            return
-        try:
-            if self._running:
-                self._running = False
-                tf.profiler.experimental.stop()
-                logging.info(
-                    "Profile of steps %d to %d: %s",
-                    *(self._first, progress.step, self._directory.profile),
-                )
-            elif progress.step == self._first and not self._ends_before:
-                # As bytes: TensorFlow would encode it as UTF-8.
-                directory: Any = os.fsencode(self._directory.path)
+        if self._running:
+            self.stop(progress)
+        elif self._rank == 0 and progress.step == self._first and not self._ends_before:
+            # As bytes: TensorFlow would encode it as UTF-8.
+            directory: Any = os.fsencode(self._directory.path)
+            with self._warned():
                 tf.profiler.experimental.start(directory)
                 self._running = True
+
+    def stop(self, progress: Progress) -> None:
+        """Writes the profile of the steps so far, if there is one."""
+        if not self._running:
+            return
+        self._running = False
+        with self._warned():
+            tf.profiler.experimental.stop()
+            logging.info(
+                "Profile of steps %d to %d: %s",
+                *(self._first, progress.step, self._directory.profile),
+            )
+
+    @contextlib.contextmanager
+    def _warned(self) -> Iterator[None]:
+        """Warns of what goes wrong inside; the run goes on."""
+        try:
+            yield
         except (tf.errors.OpError, RuntimeError) as error:
             logging.warning(
                 "The profile of steps %d to %d cannot be written (%s)",
