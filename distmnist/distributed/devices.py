@@ -15,7 +15,7 @@ from importlib import metadata
 
 from distmnist import __version__
 from distmnist.core import autograph
-from distmnist.distributed import process
+from distmnist.distributed import cores, process
 
 # Floating-point operations that keep a core busy for about a millisecond.
 _THREAD_FLOPS = 1e8
@@ -81,7 +81,7 @@ def configure_tensorflow(
     if choose_gpu(local_rank):
         return
     if "TF_NUM_INTRAOP_THREADS" not in os.environ:
-        threads = intra_op_threads(os.cpu_count() or 1, local_size, step_flops)
+        threads = intra_op_threads(cores.share(local_size), step_flops)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if "TF_NUM_INTEROP_THREADS" not in os.environ:
         # The operations of a step depend on one another: a second thread would only
@@ -106,7 +106,7 @@ def choose_gpu(local_rank: int) -> bool:
     return bool(gpus)
 
 
-def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
+def intra_op_threads(cores: int, step_flops: float) -> int:
     """Returns the number of threads that share the work of an operation.
 
     Below some 100 million operations, a core's work of about a millisecond, waking
@@ -114,11 +114,10 @@ def intra_op_threads(cores: int, local_size: int, step_flops: float) -> int:
     whose step takes 63 million, two threads take a quarter longer than one.
 
     Args:
-        cores: of this host.
-        local_size: number of ranks that share them.
+        cores: of this rank, at least 1.
         step_flops: floating-point operations of one step.
     """
-    return max(1, int(min(cores // local_size, step_flops / _THREAD_FLOPS)))
+    return max(1, int(min(cores, step_flops / _THREAD_FLOPS)))
 
 
 def settings() -> str:
@@ -129,7 +128,7 @@ def settings() -> str:
     in_effect = {
         "intra-op threads": threads.get_intra_op_parallelism_threads(),
         "inter-op threads": threads.get_inter_op_parallelism_threads(),
-        "cores": process.cores(),
+        "cores": cores.available(),
         "Horovod cycle time (ms)": os.environ.get("HOROVOD_CYCLE_TIME"),
         "MPI yields when idle": process.yields_when_idle(),
     }
@@ -142,8 +141,8 @@ def device() -> str:
 
     for gpu in tf.config.get_visible_devices("GPU"):
         return str(tf.config.experimental.get_device_details(gpu)["device_name"])
-    cores = process.cores()
-    return f"CPU of {cores} {'core' if cores == 1 else 'cores'}"
+    count = cores.available()
+    return f"CPU of {count} {'core' if count == 1 else 'cores'}"
 
 
 def describe() -> dict[str, str]:

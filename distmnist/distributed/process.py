@@ -13,16 +13,11 @@ import sys
 from collections.abc import Iterator
 
 from distmnist.core.config import Config
+from distmnist.distributed import cores
 from distmnist.distributed.launchers import Placement
 
 _YIELD = "OMPI_MCA_mpi_yield_when_idle"
 _TRANSPORTS = "OMPI_MCA_btl"
-
-
-# The standard library's affinity calls are all that is needed of psutil.
-def cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def prepare_environment(
@@ -46,16 +41,16 @@ def prepare_environment(
     environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")
     if placement.is_one_host:
         _exclude_fabrics()
-    if placement.local_size == 1 or placement.local_size < cores():
+    if placement.local_size == 1 or placement.local_size < cores.available():
         return
     # Every core has a rank or more. Open MPI spins while it waits, on the core of the
     # rank that it waits for: steps are 20 times slower without yielding.
     environment(_YIELD, "1")
     # A rank's threads take turns, and so need one core; the kernel migrates them, and
     # now and then two ranks share a core while another idles.
-    restricted = cores() != os.cpu_count()  # somebody has pinned this process already
+    available = sorted(os.sched_getaffinity(0))
+    restricted = len(available) != os.cpu_count()  # somebody has pinned this process
     if not restricted and not placement.is_elastic:  # whose placement changes
-        available = sorted(os.sched_getaffinity(0))
         core = available[placement.local_rank % len(available)]
         os.sched_setaffinity(0, {core})
 

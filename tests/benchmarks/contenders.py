@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from distmnist.distributed import process
+from distmnist.distributed import cores
 from tests.benchmarks.distmnist_steps import flags
 from tests.benchmarks.measuring import TASKS
 from tests.launching import HOROVODRUN, MPIRUN, PLAIN, TRAIN
@@ -201,7 +201,7 @@ CONTENDERS = (
     ),
     *(
         _products(1, threads, onednn)
-        for threads in sorted({1, process.cores()})
+        for threads in sorted({1, cores.available()})
         for onednn in (0, 1)
     ),
     *(_products(2, 1, onednn) for onednn in (0, 1)),

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from distmnist.distributed import process
+from distmnist.distributed import cores
 from tests.launching import ROOT
 
 _PACKAGES = (
@@ -36,7 +36,7 @@ def describe(data: str) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         "commit": _commit(),
         "cpu": _cpu(),
-        "cores": process.cores(),
+        "cores": cores.available(),
         "memory_gb": round(memory / 1e9, 1),
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distmnist.distributed import process
+from distmnist.distributed import cores
 from tests.benchmarks import (
     data,
     environment,
@@ -191,7 +191,7 @@ def show(
     print(
         tables.table(("allreduce", "ranks", "measured us", "model us", "error"), rows)
     )
-    print(f"\nValidated on {process.cores()} cores, with shared memory only:")
+    print(f"\nValidated on {cores.available()} cores, with shared memory only:")
     for workers, model in fits.items():
         found = errors(at(points, workers), model)
         print(

@@ -16,21 +16,14 @@ from tests.launching import run
 
 
 @pytest.mark.parametrize(
-    ("cores", "local_size", "batch_size", "expected"),
-    [
-        (2, 1, 100, 1),
-        (64, 1, 100, 1),
-        (64, 1, 1000, 6),
-        (8, 4, 1000, 2),
-        (2, 4, 1000, 1),
-    ],
+    ("cores", "batch_size", "expected"), [(2, 100, 1), (64, 1000, 6), (2, 1000, 2)]
 )
 def test_threads_follow_the_work_of_a_step(
-    cores: int, local_size: int, batch_size: int, expected: int
+    cores: int, batch_size: int, expected: int
 ) -> None:
     flops = Mlp.step_flops(Config(batch_size=batch_size), SPEC)
-    assert devices.intra_op_threads(cores, local_size, flops) == expected
-    assert devices.intra_op_threads(cores, 1, math.inf) == cores
+    assert devices.intra_op_threads(cores, flops) == expected
+    assert devices.intra_op_threads(cores, math.inf) == cores
 
 
 def test_each_rank_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
