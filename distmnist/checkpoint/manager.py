@@ -10,13 +10,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from distmnist.checkpoint import format, rollback
-from distmnist.checkpoint.metadata import Data, Metadata
+from distmnist.checkpoint import format, identity, rollback
 from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
@@ -25,17 +23,6 @@ from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.types import SplitResult
-
-# Options that decide what a network is and what it becomes.
-_IDENTITY = (
-    "model",
-    "hparams",
-    "momentum",
-    "hidden1",
-    "hidden2",
-    "seed",
-    "batch_norm",
-)
 
 
 class CheckpointManager:
@@ -245,7 +232,7 @@ class CheckpointManager:
         if found is None:
             self._roll_back_logs(Progress(-1, -1))
             return None
-        _check_configuration(found.path, self._metadata, found.metadata)
+        identity.check(found.path, self._metadata, found.metadata)
         found.restore(self._variables)
         found.close()
         restored = found.metadata.progress
@@ -304,26 +291,3 @@ def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
         text = "loss:min" if dataset.spec.num_classes is None else "accuracy:max"
     name, _, direction = text.rpartition(":")
     return name, 1 if direction == "max" else -1
-
-
-def _check_configuration(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
-    """Raises InputError if a checkpoint was created with a different configuration."""
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
-    differences = [
-        (f"--{name}", theirs.config.get(name, defaults[name]), mine["config"][name])
-        for name in _IDENTITY
-    ]
-    data = msgspec.convert(mine["dataset"], Data)
-    if data.fingerprint != theirs.dataset.fingerprint:
-        differences.append(("the data set", _describe(theirs.dataset), _describe(data)))
-    for name, there, here in differences:
-        if here != there:
-            raise InputError(
-                f"checkpoint {path} was created with a different configuration: {name} "
-                f"is {there} there, {here} here; give another --log_dir, or --restart "
-                "to start from scratch"
-            )
-
-
-def _describe(dataset: Data) -> str:
-    return f"{dataset.name} (SHA-256 {dataset.fingerprint[:16]})"
