@@ -189,18 +189,14 @@ class Network(tf.Module):  # type: ignore[misc]
         if self._keras:
             self._keras.enter(features, position)
         outputs = autograph.converted(self)(features, position)
-        if not tf.is_tensor(outputs):
-            raise InputError(
-                f"network {self.label}: returned a {type(outputs).__name__}; return "
-                "one tensor (for several outputs, concatenated along the last axis; "
-                "loss and metrics can split them)"
-            )
+        own_methods.check_is_tensor(self.label, outputs)
         outputs = tf.cast(outputs, tf.float32)
         if self._has_one_number and outputs.shape[1:].as_list() == [1]:
             # Minus targets of shape [batch], it would become [batch, batch].
             outputs = tf.squeeze(outputs, axis=1)
-        own_loss = type(self).loss is not Network.loss
-        return outputs if own_loss else self._conform(outputs)
+        if type(self).loss is Network.loss:
+            own_methods.check_shape(self.label, outputs, self.spec)
+        return outputs
 
     @property
     def _has_one_number(self) -> bool:
@@ -288,34 +284,3 @@ class Network(tf.Module):  # type: ignore[misc]
         """Returns the outermost Keras layers by the path of their attribute."""
         found = self._flatten(predicate=is_layer, with_path=True)
         return {"/".join(map(str, path)): layer for path, layer in found}
-
-    def _conform(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Returns outputs in the shape of the targets.
-
-        Raises:
-            InputError: they are of another.
-        """
-        spec = self.spec
-        wanted = list(spec.target_shape)
-        if spec.num_classes is not None:
-            wanted.append(spec.num_classes)
-        shape = outputs.shape[1:].as_list() if outputs.shape.rank else None
-        if (
-            shape is None
-            or len(shape) != len(wanted)
-            or any(
-                size not in (None, size_wanted)
-                for size, size_wanted in zip(shape, wanted)
-            )
-        ):
-            what = (
-                f"{spec.num_classes} classes"
-                if spec.num_classes is not None
-                else f"targets of shape {wanted or 'a number'}"
-            )
-            raise InputError(
-                f"network {self.label}: its outputs have the shape "
-                f"{['batch', *(shape or ())]}, but the data set has {what}; return "
-                f"{['batch', *wanted]}, or override loss"
-            )
-        return outputs

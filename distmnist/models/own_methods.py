@@ -41,6 +41,53 @@ def check(network: Any) -> None:
         ) from None
 
 
+def check_is_tensor(label: str, outputs: Any) -> None:
+    """Checks what `Network.__call__` has returned.
+
+    Args:
+        label: name of the network.
+        outputs: what it has returned.
+
+    Raises:
+        InputError: it is not a tensor.
+    """
+    if not tf.is_tensor(outputs):
+        raise InputError(
+            f"network {label}: returned a {type(outputs).__name__}; return one tensor "
+            "(for several outputs, concatenated along the last axis; loss and metrics "
+            "can split them)"
+        )
+
+
+def check_shape(label: str, outputs: tf.Tensor, spec: DatasetSpec) -> None:
+    """Checks that outputs match the targets, as `Network.loss` requires.
+
+    Args:
+        label: name of the network.
+        outputs: of `Network.__call__`.
+        spec: shapes and classes of the data set.
+
+    Raises:
+        InputError: they are of another shape.
+    """
+    wanted = list(spec.target_shape)
+    if spec.num_classes is not None:
+        wanted.append(spec.num_classes)
+    shape = outputs.shape[1:].as_list() if outputs.shape.rank else None
+    if shape is not None and len(shape) == len(wanted):
+        if all(size in (None, expected) for size, expected in zip(shape, wanted)):
+            return
+    what = (
+        f"{spec.num_classes} classes"
+        if spec.num_classes is not None
+        else f"targets of shape {wanted or 'a number'}"
+    )
+    raise InputError(
+        f"network {label}: its outputs have the shape {['batch', *(shape or ())]}, but "
+        f"the data set has {what}; return {['batch', *wanted]}, or override loss"
+    )
+
+
 def check_loss(label: str, loss: Any, spec: DatasetSpec) -> None:
     """Checks what `Network.loss` has returned.
 
