@@ -74,9 +74,12 @@ def check_shape(label: str, outputs: tf.Tensor, spec: DatasetSpec) -> None:
     if spec.num_classes is not None:
         wanted.append(spec.num_classes)
     shape = outputs.shape[1:].as_list() if outputs.shape.rank else None
-    if shape is not None and len(shape) == len(wanted):
-        if all(size in (None, expected) for size, expected in zip(shape, wanted)):
-            return
+    if (
+        shape is not None
+        and len(shape) == len(wanted)
+        and all(size in (None, expected) for size, expected in zip(shape, wanted))
+    ):
+        return
     what = (
         f"{spec.num_classes} classes"
         if spec.num_classes is not None
