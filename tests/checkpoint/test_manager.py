@@ -381,6 +381,22 @@ def test_nothing_is_saved_where_the_run_directory_was(tmp_path: Path) -> None:
     assert names(tmp_path / "moved") == {"model.ckpt-1"}
 
 
+def test_a_run_directory_that_is_moved_during_a_save_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = format.write
+
+    def write_and_move(*arguments: Any) -> None:
+        write(*arguments)
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    monkeypatch.setattr(format, "write", write_and_move)
+    manager, _ = create(small(tmp_path / "run"))
+    with pytest.raises(RunError, match=f"it is now {tmp_path}/moved/lock"), manager:
+        manager.restore()
+        manager.save(Progress(1, 1))
+
+
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS])
 def test_a_directory_that_cannot_be_synced_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
