@@ -45,6 +45,7 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
         (b"", False),
         (b"bash\0export_sorted.sh\0", False),
         (b"python\0/home/mpirun/train.py\0", False),
+        (b"python\0train.py\0mpirun\0", False),
         (b"/venv/bin/python3.11\0/venv/bin/horovodrun\0--gloo\0", True),
     ],
 )
