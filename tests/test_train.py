@@ -188,6 +188,19 @@ def test_a_bug_shows_its_traceback(
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
+def test_secrets_that_others_can_read_are_warned_of(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MY_TOKEN", "12345")
+    assert main(capsys, *QUICK, "--max_steps=1", f"--log_dir={tmp_path}")[0] == 0
+    assert re.search("Every user of this machine can read .*MY_TOKEN", caplog.text)
+    assert "12345" not in caplog.text
+
+
 def test_several_ranks_need_horovod(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
