@@ -38,6 +38,28 @@ def test_fit_and_the_command_line_give_the_same(tmp_path: Path) -> None:
     assert "Nothing left to train" in again.stderr
 
 
+# Nothing is collected but by `fit` itself.
+LOOP = """
+import gc, sys, weakref
+import numpy as np
+from distmnist import Config, create_dataset, fit
+gc.disable()
+assert "tensorflow" not in sys.modules
+def train(name):
+    dataset = create_dataset((np.eye(20), np.arange(20) % 2))
+    fit(Config(max_steps=1, batch_size=5, log_dir=name), dataset)
+    return weakref.ref(dataset)
+first = train("a")
+second = train("b")
+print("kept", first() is not None)
+"""
+
+
+def test_a_fit_does_not_keep_the_data_of_an_earlier_one(tmp_path: Path) -> None:
+    done = launching.run((sys.executable, "-c", LOOP), cwd=tmp_path)
+    assert done.stdout.endswith("kept False\n")
+
+
 def values(directory: RunDirectory) -> dict[str, np.ndarray]:
     """Returns the variables of the newest checkpoint."""
     import tensorflow as tf

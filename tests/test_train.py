@@ -14,8 +14,13 @@ import pytest
 import tensorflow as tf
 
 from distmnist import train
+from distmnist.checkpoint.manager import CheckpointManager
 from distmnist.core.errors import InputError
+from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
+from distmnist.distributed.watchdog import watchdog
+from distmnist.metrics.jsonl import JsonLinesWriter
+from distmnist.trainer import Trainer
 from tests.launching import HOROVODRUN, HOROVODRUN_GLOO, MPIRUN, TRAIN, messages, run
 
 QUICK = ("--dataset=digits", "--max_steps=20", "--batch_size=20", "--log_every=10")
@@ -186,6 +191,54 @@ def test_a_bug_shows_its_traceback(
         train.main()
     assert end.value.code == 1
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+
+
+def test_secrets_that_others_can_read_are_warned_of(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MY_TOKEN", "12345")
+    assert main(capsys, *QUICK, "--max_steps=1", f"--log_dir={tmp_path}")[0] == 0
+    assert re.search("Every user of this machine can read .*MY_TOKEN", caplog.text)
+    assert "12345" not in caplog.text
+
+
+def test_the_watchdog_knows_what_a_rank_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: dict[str, str] = {}
+
+    def record(owner: type, name: str) -> None:
+        function = getattr(owner, name)
+
+        def recorded(*arguments: object) -> object:
+            phases.setdefault(f"{owner.__name__}.{name}", watchdog._phases[-1][0])
+            return function(*arguments)
+
+        monkeypatch.setattr(owner, name, recorded)
+
+    record(Cluster, "broadcast_variables")
+    record(CheckpointManager, "restore")
+    record(CheckpointManager, "save")
+    record(CheckpointManager, "save_best")
+    record(CheckpointManager, "wait")
+    record(JsonLinesWriter, "train")
+    record(JsonLinesWriter, "evaluation")
+    record(Trainer, "train_block")
+    assert main(capsys, *QUICK, f"--log_dir={tmp_path}")[0] == 0
+    assert phases == {
+        "CheckpointManager.restore": "restoring a checkpoint",
+        "Cluster.broadcast_variables": "restoring a checkpoint",
+        "Trainer.train_block": "training",
+        "JsonLinesWriter.train": "writing metrics",
+        "JsonLinesWriter.evaluation": "writing metrics",
+        "CheckpointManager.save_best": "saving a checkpoint",
+        "CheckpointManager.save": "saving a checkpoint",
+        "CheckpointManager.wait": "saving a checkpoint",
+    }
 
 
 def test_several_ranks_need_horovod(monkeypatch: pytest.MonkeyPatch) -> None:

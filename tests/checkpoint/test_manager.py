@@ -17,6 +17,7 @@ from absl import logging
 
 from distmnist.checkpoint import format, inference
 from distmnist.checkpoint.manager import CheckpointManager
+from distmnist.core import resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.progress import Progress
@@ -282,6 +283,7 @@ def test_restart_archives_the_existing_run(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "mine.txt").write_text("not of the run")
     assert restored(tmp_path, restart=True, hidden1=16) is None
+    assert "without --restart" in resuming.how_to_continue()
     (archive,) = (path for path in tmp_path.iterdir() if path.is_dir())
     assert {path.name for path in archive.iterdir()} == {
         "metrics.jsonl",
@@ -291,6 +293,8 @@ def test_restart_archives_the_existing_run(tmp_path: Path) -> None:
         "mine.txt",
         "lock",
     }
+    assert restored(tmp_path, hidden1=16) is None
+    assert "without --restart" not in resuming.how_to_continue()
 
 
 def test_refuses_a_directory_that_it_cannot_write_to(tmp_path: Path) -> None:
@@ -379,6 +383,22 @@ def test_nothing_is_saved_where_the_run_directory_was(tmp_path: Path) -> None:
         manager.save(Progress(2, 2))
     assert not (tmp_path / "run").exists()
     assert names(tmp_path / "moved") == {"model.ckpt-1"}
+
+
+def test_a_run_directory_that_is_moved_during_a_save_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = format.write
+
+    def write_and_move(*arguments: Any) -> None:
+        write(*arguments)
+        (tmp_path / "run").rename(tmp_path / "moved")
+
+    monkeypatch.setattr(format, "write", write_and_move)
+    manager, _ = create(small(tmp_path / "run"))
+    with pytest.raises(RunError, match=f"it is now {tmp_path}/moved/lock"), manager:
+        manager.restore()
+        manager.save(Progress(1, 1))
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS])

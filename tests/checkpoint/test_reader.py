@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.protobuf import tensor_bundle_pb2
 
-from distmnist.checkpoint import format, inference
+from distmnist.checkpoint import format, inference, reader
 from distmnist.checkpoint.reader import Bundle, File
 from distmnist.core.errors import InputError
 from distmnist.core.run_directory import RunDirectory
@@ -118,6 +119,54 @@ def test_a_forged_index_is_an_input_error(
         found.restore(variables)
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reported"),
+    [
+        ({"offset": 5}, "outside the data file"),
+        ({"offset": -1}, "outside the data file"),
+        ({"size": -1}, "outside the data file"),
+        ({"shape": [2]}, "of another size than its shape says"),
+        ({"shape": [2**40, 2**40]}, "of another size than its shape says"),
+        ({"shape": [-1, -1]}, "no valid shape"),
+        ({"shape": [1] * 33}, "no valid shape"),
+        ({"shard_id": 1}, "in another file"),
+        ({"dtype": 20}, "of type resource"),
+        ({"dtype": 999}, "no type 999"),
+    ],
+)
+def test_forged_places_and_shapes_are_refused(
+    fields: dict[str, Any], reported: str
+) -> None:
+    forged = {"dtype": 1, "shape": [], "offset": 4, "size": 4, **fields}
+    shape = tf.TensorShape(None).as_proto()
+    shape.unknown_rank = False
+    for size in forged.pop("shape"):
+        shape.dim.add(size=size)
+    entry = tensor_bundle_pb2.BundleEntryProto(shape=shape, **forged)
+    with pytest.raises(ValueError, match=reported):
+        reader._entry(entry.SerializeToString(), data_size=8)
+
+
+def test_an_index_of_any_size_is_not_read(tmp_path: Path) -> None:
+    for suffix in (INDEX, DATA):
+        (tmp_path / f"a{suffix}").touch()
+    os.truncate(tmp_path / f"a{INDEX}", 1 << 40)
+    with pytest.raises(ValueError, match="too large"):
+        bundle(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "reported"),
+    [([8, 8], "float32", "is not of shape"), ([784, 8], "int32", "is not of type")],
+)
+def test_values_of_another_form_are_refused(
+    pristine: Path, shape: list[int], dtype: str, reported: str
+) -> None:
+    variables = {"hidden1/weights": tf.Variable(tf.zeros(shape, dtype))}
+    with pytest.raises(InputError, match=f"hidden1/weights {reported}"):
+        format.Checkpoint(str(pristine / "model.ckpt-9")).restore(variables)
 
 
 def test_names_that_grow_without_end_are_refused(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_secrets_are_named_where_others_can_read_them() -> None:
         ({"MV2_COMM_WORLD_SIZE": "2"}, "MV2_COMM_WORLD_SIZE=2"),
         ({"JSM_NAMESPACE_SIZE": "6"}, "JSM_NAMESPACE_SIZE=6"),
         ({"FLUX_JOB_SIZE": "4"}, "FLUX_JOB_SIZE=4"),
+        ({"MVP_COMM_WORLD_SIZE": "2"}, "MVP_COMM_WORLD_SIZE=2"),
+        ({"MPI_COMM_WORLD_SIZE": "2"}, "MPI_COMM_WORLD_SIZE=2"),
+        ({"PMIX_SIZE": "2"}, "PMIX_SIZE=2"),
+        ({"PMIX_RANK": "1"}, "PMIX_RANK=1"),
+        ({"ALPS_APP_PE": "1"}, "ALPS_APP_PE=1"),
+        (
+            {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "0"},
+            "JAX_NUM_PROCESSES=2",
+        ),
         ({"PALS_RANKID": "1"}, "PALS_RANKID=1"),
         ({"RANK": "0", "WORLD_SIZE": "1"}, None),
         ({"WORLD_SIZE": "8"}, None),  # a container's, that no launcher started

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from distmnist.core import resuming
+from distmnist.core.errors import Preempted
+from distmnist.core.progress import Progress
 from distmnist.distributed import preemption
+from distmnist.distributed.cluster import Cluster
 
 
 def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
@@ -38,6 +45,7 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
         (b"", False),
         (b"bash\0export_sorted.sh\0", False),
         (b"python\0/home/mpirun/train.py\0", False),
+        (b"python\0train.py\0mpirun\0", False),
         (b"/venv/bin/python3.11\0/venv/bin/horovodrun\0--gloo\0", True),
     ],
 )
@@ -58,3 +66,18 @@ def test_scripts_up_to_the_launcher_are_watched(
     script = f"sh -c '{sys.executable} -c \"{code}\"; true'; true"
     done = subprocess.run([program, "-c", script], capture_output=True, text=True)
     assert done.stdout == f"{watched}\n", done.stderr
+
+
+def test_a_run_that_was_restarted_is_continued_without_the_flag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resuming, "restarted", True)
+    signals = types.SimpleNamespace(received=signal.SIGTERM)
+    saved: list[Progress] = []
+    hook = preemption.PreemptionHook(
+        Cluster(), cast(preemption.Signals, signals), 0, Progress(0, 0), saved.append
+    )
+    expected = "SIGTERM at step 5 with a checkpoint: .* without --restart, to continue"
+    with pytest.raises(Preempted, match=expected):
+        hook(Progress(5, 5, seconds=1.0))
+    assert [progress.step for progress in saved] == [5]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from distmnist.core.config import Config
 from distmnist.metrics import console
 from tests import launching
 from tests.launching import TRAIN, run
@@ -107,6 +108,16 @@ def test_library_logs_on_request(tmp_path: Path) -> None:
     done = run((*TRAIN, *FLAGS, "--max_steps=10", "--verbosity=1"), cwd=tmp_path)
     assert "cpu_feature_guard" in done.stderr  # TensorFlow's libraries
     assert re.search(r"converter from \d to \d", done.stderr)  # its Python code
+
+
+def test_a_run_that_is_beyond_its_last_step_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    console.log_nothing_left(Config(max_steps=20), 30)
+    assert ", beyond --max_steps=20: its metrics are those of step 30;" in caplog.text
+    caplog.clear()
+    console.log_nothing_left(Config(max_steps=30), 30)
+    assert "completed step 30; for another run" in caplog.text
 
 
 def test_next_commands_exist() -> None:
