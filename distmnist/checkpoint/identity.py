@@ -11,6 +11,7 @@ import msgspec
 from distmnist.checkpoint.metadata import Data, Metadata
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
+from distmnist.core.options import default_of
 
 # Options that decide what a network is and what it becomes.
 _IDENTITY = (
@@ -35,7 +36,7 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
     Raises:
         InputError: it was created with a different configuration, or data set.
     """
-    defaults = {field.name: field.default for field in dataclasses.fields(Config)}
+    defaults = {f.name: default_of(f) for f in dataclasses.fields(Config)}
     differences = [
         (f"--{name}", theirs.config.get(name, defaults[name]), mine["config"][name])
         for name in _IDENTITY

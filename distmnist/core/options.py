@@ -12,7 +12,8 @@ import dataclasses
 import numbers
 import os
 import re
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 
@@ -71,7 +72,21 @@ def option(
         "required": required,
         "positional": positional,
     }
+    return _field(default, metadata)
+
+
+def _field(default: Any, metadata: Mapping[str, Any]) -> Any:
+    """Returns a dataclass field, whose default may be a dictionary."""
+    if isinstance(default, dict):  # which Python 3.10 does not take as it is
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """Returns the default of a field of `option`."""
+    if field.default is dataclasses.MISSING:
+        return cast(Callable[[], Any], field.default_factory)()
+    return field.default
 
 
 def reuse(options_class: type, name: str, **changes: Any) -> Any:
@@ -84,8 +99,8 @@ def reuse(options_class: type, name: str, **changes: Any) -> Any:
     """
     field = options_class.__dataclass_fields__[name]  # type: ignore[attr-defined]
     metadata = {**field.metadata, **changes}
-    default = metadata.pop("default", field.default)
-    return dataclasses.field(default=default, metadata=metadata)
+    default = metadata.pop("default", default_of(field))
+    return _field(default, metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +263,7 @@ def options_of(options_class: type) -> dict[str, Option]:
             raise TypeError(f"{options_class.__name__}.{name}: no type of an option")
         many, kind, optional = annotation.groups()
         found[name] = Option(
-            name, kind, bool(many), bool(optional), field.default, **field.metadata
+            name, kind, bool(many), bool(optional), default_of(field), **field.metadata
         )
     return found
 
