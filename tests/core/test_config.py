@@ -210,6 +210,11 @@ def test_every_field_is_an_option_of_a_group_with_help() -> None:
         assert item.check(item.default) == item.default
 
 
+@pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda f: f.name)
+def test_defaults_are_of_types_that_python_3_10_takes(field: Any) -> None:
+    assert not isinstance(field.default, (list, dict, set))
+
+
 def test_metadata_of_an_older_checkpoint_are_accepted() -> None:
     # As JSON returns them: lists for tuples, and the mirrors spelled out.
     values = {
