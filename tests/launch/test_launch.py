@@ -405,6 +405,21 @@ def test_graceful_reports_a_killed_rank(
         assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("sent", "forwarded", "status"),
+    [("TERM", "USR1", 143), ("HUP", "USR1", 143), ("INT", "USR2", 130)],
+)
+def test_graceful_forwards_signals(
+    machine: Machine, sent: str, forwarded: str, status: int
+) -> None:
+    job = f"trap 'exit {status}' {forwarded}; sleep 1; kill -{sent} $PPID; "
+    job += "for _ in {1..50}; do sleep 0.1; done"
+    graceful = str(machine.root / "launch/graceful.sh")
+    # A shell cannot catch what was ignored when it started, as by nohup.
+    command = ("/usr/bin/env", "--default-signal", graceful, "bash", "-c", job)
+    assert machine.run(*command).returncode == status
+
+
 # --- elastic.sh, discover_hosts.sh -----------------------------------------------
 
 
