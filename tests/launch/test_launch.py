@@ -420,6 +420,12 @@ def test_graceful_forwards_signals(
     assert machine.run(*command).returncode == status
 
 
+def test_graceful_leaves_standard_input_to_others(machine: Machine) -> None:
+    loop = "while read -r line; do launch/graceful.sh cat; echo $line; done"
+    command = ("/bin/bash", "-c", f"printf '1\\n2\\n' | {loop}")
+    assert machine.run(*command).stdout == "1\n2\n"
+
+
 # --- elastic.sh, discover_hosts.sh -----------------------------------------------
 
 
