@@ -349,6 +349,14 @@ def test_local_passes_on_flags_working_directory_and_status(
     assert result.stderr == "setting up\n"
 
 
+def test_local_gives_a_user_without_a_home_directory_one(ready: Machine) -> None:
+    program = ready.root / ".venv/bin/mpirun"
+    program.write_text("#!/bin/sh\necho home=$HOME\n")
+    local = str(ready.root / LOCAL)
+    result = ready.run("/usr/bin/env", "--unset=HOME", local, "-np", "2")
+    assert result.stdout == "home=/\n", result.stderr
+
+
 def test_one_worker_runs_without_a_launcher(ready: Machine) -> None:
     result = ready.run(LOCAL, "-np", "1", "--max_steps=1")
     assert result.stdout.startswith("python -m distmnist.train --max_steps=1 in")
