@@ -16,7 +16,8 @@ def fsync(descriptor, real=os.fsync):
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     real(descriptor)
-fcntl.flock, os.fsync = flock, fsync
+def named(*_, **__): raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+fcntl.flock, os.fsync, tempfile.NamedTemporaryFile = flock, fsync, named
 tempfile._candidate_tempdir_list = lambda: ["/nonexistent"]
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 from absl import logging
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
@@ -136,21 +137,25 @@ def _read_events(path: Path) -> tuple[list[bytes], bool]:
     Returns:
         The records; whether one is damaged, other than a last one that is cut off.
     """
+    whole, end, size, is_damaged = 0, 0, path.stat().st_size, False
+    with path.open("rb") as file:
+        while len(header := file.read(_HEADER_BYTES)) == _HEADER_BYTES:
+            length = int.from_bytes(header[:8], "little")
+            end += length + _HEADER_BYTES + _FOOTER_BYTES
+            if end > size:  # it is the last, and cut off, if that is its length
+                checksum = int.from_bytes(header[8:], "little")
+                is_damaged = masked_crc32c(header[:8]) != checksum
+                break
+            whole += 1
+            file.seek(end)
     records: list[bytes] = []
     try:
-        for record in tf.data.TFRecordDataset(os.fsencode(path)):
+        # TensorFlow would take memory for all of a record that goes beyond the end.
+        for record in tf.data.TFRecordDataset(os.fsencode(path)).take(whole):
             records.append(record.numpy())
     except tf.errors.DataLossError:
-        begin = sum(len(record) + _HEADER_BYTES + _FOOTER_BYTES for record in records)
-        with path.open("rb") as file:
-            file.seek(begin)
-            header = file.read(_HEADER_BYTES)
-        end = (
-            begin + int.from_bytes(header[:8], "little") + _HEADER_BYTES + _FOOTER_BYTES
-        )
-        cut_off = len(header) < _HEADER_BYTES or end > path.stat().st_size
-        return records, not cut_off
-    return records, False
+        return records, True
+    return records, is_damaged
 
 
 def _is_kept(record: bytes, progress: Progress) -> bool:

@@ -358,6 +358,21 @@ def test_what_a_killed_process_did_not_prune_is_pruned(tmp_path: Path) -> None:
     assert names(tmp_path) == {"model.ckpt-8", "model.ckpt-9"}
 
 
+def test_an_older_best_that_a_killed_process_did_not_prune_is_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, _ = create(small(tmp_path))
+    monkeypatch.setattr("distmnist.checkpoint.manager._prune", lambda *_: None)
+    with manager:
+        manager.restore()
+        manager.save(Progress(8, 8))
+        for step in (7, 8):
+            manager.save_best(Progress(step, step), precision(step))
+    monkeypatch.undo()
+    assert restored(tmp_path)
+    assert names(tmp_path / "best") == {"model.ckpt-8"}
+
+
 def test_old_checkpoints_that_cannot_be_deleted_do_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,7 @@ def _varint(value: int) -> bytes:
         {"size": "two"},
         {"ramp": [1]},
         {"ramp": [1, float("nan"), 2]},
+        {"spec": {"feature_shape": [4], "feature_dtype": "int64"}},
         {"own_network": "no"},
         {"directory": 1},
         {"config": {"hidden1": 2**31}},

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 from distmnist.checkpoint.rollback import roll_back
 from distmnist.core.progress import Progress
@@ -76,6 +77,35 @@ def test_a_record_that_is_cut_off_is_dropped(tmp_path: Path) -> None:
     assert len(directory.metrics.read_text().splitlines()) == 2
     assert len(_points(directory)) == 16
     assert not list(tmp_path.rglob("*damaged*"))
+
+
+@pytest.mark.parametrize("length", [1 << 40, (1 << 64) - 16])
+def test_a_record_that_claims_to_be_huge_is_cut_off(
+    tmp_path: Path, length: int
+) -> None:
+    directory = RunDirectory(tmp_path)
+    _log(directory)
+    before = _points(directory)
+    claim = length.to_bytes(8, "little")
+    checksum = masked_crc32c(claim).to_bytes(4, "little")
+    for path in directory.event_files():
+        with path.open("ab") as file:
+            file.write(claim + checksum + bytes(100))
+    roll_back(directory, Progress(30, 3005))
+    assert _points(directory) == before
+
+
+def test_what_follows_a_damaged_length_is_kept_elsewhere(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    _log(directory)
+    files = directory.event_files()
+    for path in files:
+        content = bytearray(path.read_bytes())
+        content[5] ^= 0xFF  # of the first record
+        path.write_bytes(content)
+    contents = {path.read_bytes() for path in files}
+    roll_back(directory, Progress(30, 3005))
+    assert {path.read_bytes() for path in tmp_path.rglob("*damaged*")} == contents
 
 
 def test_what_follows_a_damaged_record_is_kept_elsewhere(tmp_path: Path) -> None:

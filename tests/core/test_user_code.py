@@ -112,3 +112,5 @@ def test_an_allocation_that_fails_is_named_with_its_size() -> None:
     explained = user_code.out_of_memory(RuntimeError(message))
     assert "shape [1024,1024,256], 1.0 GiB" in str(explained)
     assert user_code.out_of_memory(RuntimeError("other")) is None
+    missing = user_code.explain(MemoryError("Unable to allocate 3 GiB"))
+    assert "out of memory Unable to allocate 3 GiB: choose a smaller" in str(missing)

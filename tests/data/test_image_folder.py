@@ -184,6 +184,13 @@ def test_one_in_color_among_gray_is_named(tmp_path: Path) -> None:
     refuse(r"cat/00\.png: is in color, but 23 of 24 images are gray", tmp_path)
 
 
+def test_files_of_another_format_are_not_opened_to_count(tmp_path: Path) -> None:
+    save_images(tmp_path)
+    picture(0, (6, 5)).save(tmp_path / "cat" / "03.png")
+    picture().save(tmp_path / "cat" / "04.png", "GIF")
+    refuse(r"cat/03\.png: is gray, but 22 of 23 images are in color", tmp_path)
+
+
 def test_wrong_directories(tmp_path: Path) -> None:
     root = save_images(tmp_path / "pets")
     (root / "eel").mkdir()

@@ -53,6 +53,17 @@ def test_a_full_pipe_on_standard_error_does_not_keep_it() -> None:
     os.close(read)
 
 
+def test_an_exit_that_blocks_does_not_keep_it() -> None:
+    work = "from types import SimpleNamespace as Ranks\n"
+    work += "    from distmnist.distributed import watchdog as module\n"
+    work += "    module._ABORT_SECONDS = 1.0\n"
+    work += "    wait = lambda *_: threading.Event().wait()\n"
+    work += "    silent = lambda *_: None\n"
+    work += "    ranks = Ranks(rank=0, abort=wait, exchange_heartbeats=silent)\n"
+    work += "    watchdog.attach(ranks); wait()"
+    assert hang(1.0, work)[0] == 1
+
+
 def test_progress_is_a_beat_or_own_work() -> None:
     beats = "[(time.sleep(0.5), watchdog.beat()) for _ in range(8)]"
     assert hang(2.0, beats) == (0, "went on\n")
@@ -63,11 +74,14 @@ def test_progress_is_a_beat_or_own_work() -> None:
 
 
 def test_a_process_that_was_stopped_itself_goes_on() -> None:
-    command = (sys.executable, "-c", HANGS.format(seconds=4.0, work="time.sleep(3)"))
+    # The time in which it is stopped counts for one sleep only.
+    work = "print('started', flush=True); [time.sleep(0.4) for _ in range(10)]"
+    command = (sys.executable, "-c", HANGS.format(seconds=6.0, work=work))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    time.sleep(1)
+    assert process.stdout and process.stdout.readline() == "started\n"
+    time.sleep(1.5)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(6)
+    time.sleep(7)
     process.send_signal(signal.SIGCONT)
     assert process.communicate(timeout=30)[0] == "went on\n"
 
@@ -110,7 +124,10 @@ def test_stopped_ranks_of_an_elastic_job_are_killed(
             monkeypatch.setenv(name, value)
         assert stopped.end_stopped_peers() == []
         monkeypatch.setenv("HOROVOD_ELASTIC", "1")
-        assert stopped.end_stopped_peers() == [mine.pid]
+        waits = f"while ') T ' in open('/proc/{mine.pid}/stat').read(): time.sleep(0.1)"
+        status, output = hang(1.0, waits)
+        assert (status, output[:8]) == (0, "went on\n")  # the job heals
+        assert f"killed stopped process {mine.pid} (rank 0)" in output
         assert mine.wait(10) == -signal.SIGKILL
         assert working.poll() is None
     finally:

@@ -361,6 +361,14 @@ def test_local_passes_on_flags_working_directory_and_status(
     assert result.stderr == "setting up\n"
 
 
+def test_local_gives_a_user_without_a_home_directory_one(ready: Machine) -> None:
+    program = ready.root / ".venv/bin/mpirun"
+    program.write_text("#!/bin/sh\necho home=$HOME\n")
+    local = str(ready.root / LOCAL)
+    result = ready.run("/usr/bin/env", "--unset=HOME", local, "-np", "2")
+    assert result.stdout == "home=/\n", result.stderr
+
+
 def test_one_worker_runs_without_a_launcher(ready: Machine) -> None:
     result = ready.run(LOCAL, "-np", "1", "--max_steps=1")
     assert result.stdout.startswith("python -m distmnist.train --max_steps=1 in")
@@ -415,6 +423,27 @@ def test_graceful_reports_a_killed_rank(
         assert reported in one_line(result)
     else:
         assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("sent", "forwarded", "status"),
+    [("TERM", "USR1", 143), ("HUP", "USR1", 143), ("INT", "USR2", 130)],
+)
+def test_graceful_forwards_signals(
+    machine: Machine, sent: str, forwarded: str, status: int
+) -> None:
+    job = f"trap 'exit {status}' {forwarded}; sleep 1; kill -{sent} $PPID; "
+    job += "for _ in {1..50}; do sleep 0.1; done"
+    graceful = str(machine.root / "launch/graceful.sh")
+    # A shell cannot catch what was ignored when it started, as by nohup.
+    command = ("/usr/bin/env", "--default-signal", graceful, "bash", "-c", job)
+    assert machine.run(*command).returncode == status
+
+
+def test_graceful_leaves_standard_input_to_others(machine: Machine) -> None:
+    loop = "while read -r line; do launch/graceful.sh cat; echo $line; done"
+    command = ("/bin/bash", "-c", f"printf '1\\n2\\n' | {loop}")
+    assert machine.run(*command).stdout == "1\n2\n"
 
 
 # --- elastic.sh, discover_hosts.sh -----------------------------------------------
