@@ -58,4 +58,4 @@ def draw() -> Figure:
 if __name__ == "__main__":
     matplotlib.rcParams["svg.hashsalt"] = "distmnist"  # the same file each time
     output = sys.argv[1] if sys.argv[1:] else Path(__file__).with_suffix(".svg")
-    draw().savefig(output, metadata={"Date": None})
+    draw().savefig(output, metadata={"Date": None, "Creator": None})
