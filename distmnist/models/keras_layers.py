@@ -202,7 +202,7 @@ class KerasLayers:
             ]
             return
         for wrong, what in (
-            (getattr(layer, "renorm", False), "renorm=True"),  # since Keras 3.13
+            (getattr(layer, "renorm", False), "renorm=True"),  # none in Keras 3.12
             (config.backward_passes_per_step > 1, "--backward_passes_per_step"),
             (config.xla, "--xla"),
         ):

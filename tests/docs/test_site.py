@@ -78,9 +78,16 @@ def test_flags_page_is_generated(
 def test_import_diagram_is_that_of_the_code(tmp_path: Path) -> None:
     drawn = tmp_path / "imports.svg"
     run((sys.executable, ROOT / "docs/images/imports.py", drawn), cwd=ROOT)
-    assert drawn.read_text() == (ROOT / "docs/images/imports.svg").read_text(), (
+    assert content(drawn) == content(ROOT / "docs/images/imports.svg"), (
         "run: python docs/images/imports.py"
     )
+
+
+def content(drawing: Path) -> list[str]:
+    """Returns texts, boxes and arrows of an SVG; releases of Matplotlib differ in how
+    they draw letters."""
+    parts = r'<!-- .*? -->|<g id="patch_\d+">.*?</g>'
+    return re.findall(parts, drawing.read_text(), re.DOTALL)
 
 
 def test_curves_are_drawn_from_runs(run_dir: Path, tmp_path: Path) -> None:

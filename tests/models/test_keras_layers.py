@@ -176,7 +176,7 @@ def test_everything_may_be_dropped() -> None:
 
 def renormalized() -> layers.Layer:
     layer = layers.BatchNormalization()
-    layer.renorm = True  # an argument since Keras 3.13
+    layer.renorm = True  # an argument, but in Keras 3.12
     return layer
 
 
