@@ -84,8 +84,7 @@ def test_import_diagram_is_that_of_the_code(tmp_path: Path) -> None:
 
 
 def content(drawing: Path) -> list[str]:
-    """Returns texts, boxes and arrows of an SVG; releases of Matplotlib differ in how
-    they draw letters."""
+    """Returns texts, boxes and arrows: Matplotlib's releases draw other letters."""
     parts = r'<!-- .*? -->|<g id="patch_\d+">.*?</g>'
     return re.findall(parts, drawing.read_text(), re.DOTALL)
 
