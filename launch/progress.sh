@@ -54,10 +54,7 @@ step() {
     printf "$form" "$shown s${percent:+, $percent}"
   done
   wait "$child" || status=$?
-  # interrupted STATUS: says how to go on, and exits.
-interrupted() { fail "$1" "interrupted: run this again to continue"; }
-
-child=''
+  child=''
   [[ ! -t 1 ]] || printf '\r\033[K'
   ((status == 0)) || explain
   say "      took $((SECONDS - begin)) s"
@@ -85,6 +82,9 @@ explain() {
   tail -n 20 "$log" >&2
   fail 1 "the last step failed; its full output is in $log"
 }
+
+# interrupted STATUS: says how to go on, and exits.
+interrupted() { fail "$1" "interrupted: run this again to continue"; }
 
 child=''
 trap '[[ -z $child ]] || kill -- "-$child" 2>/dev/null' EXIT
