@@ -24,8 +24,8 @@ if (($#)); then
 else
   pytest -m 'not slow and not ranks' --numprocesses 2 --dist loadfile \
     --no-loadscope-reorder || status=$?
-  # One at a time: ranks that wait for each other keep their cores busy, and two jobs
-  # would take several times as long.
+  # One at a time: ranks that wait for each other keep their cores busy, so that two jobs
+  # gain nothing, and time out.
   pytest -m 'not slow and ranks' || status=$?
 fi
 exit "$status"
