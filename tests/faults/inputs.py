@@ -34,25 +34,31 @@ _MEMORY = 2 << 20  # kilobytes that one input may take
 _ADDRESSES = 32 << 30  # bytes; more is refused, as on a full machine
 
 
-def try_faults(directory: Path, long: bool, seed: int) -> Iterator[Fault]:
+def try_faults(directory: Path, part: slice | None, seed: int) -> Iterator[Fault]:
     """Tries changed files of each kind.
 
     Args:
         directory: an empty one, to write to.
-        long: thousands, rather than hundreds.
+        part: of thousands; None for hundreds.
         seed: of the changes.
     """
     input_kinds.prepare(directory)
-    yield from try_inputs(directory, seed, 6 if long else 1)
+    if part is None:
+        yield from try_inputs(directory, seed, 1)
+    else:
+        yield from try_inputs(directory, seed, 6, part)
 
 
-def try_inputs(directory: Path, seed: int, times: float) -> Iterator[Fault]:
+def try_inputs(
+    directory: Path, seed: int, times: float, part: slice = slice(None)
+) -> Iterator[Fault]:
     """Tries inputs in some processes; see `try_faults`.
 
     Args:
         directory: prepared by `input_kinds.prepare`.
         seed: of the changes.
         times: how often the number of each kind; one at least.
+        part: of these, in random order.
     """
     cases: queue.Queue[tuple[str, str]] = queue.Queue()
     all_cases = [
@@ -61,6 +67,7 @@ def try_inputs(directory: Path, seed: int, times: float) -> Iterator[Fault]:
         for index in range(max(1, round(kind.count * times)))
     ]
     random.Random(seed).shuffle(all_cases)
+    all_cases = all_cases[part]
     for case in all_cases:
         cases.put(case)
     ended: queue.Queue[Fault] = queue.Queue()

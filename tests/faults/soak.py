@@ -31,8 +31,9 @@ for number in range(int(sys.argv[1])):
 """
 
 
-def try_faults(directory: Path, long: bool, seed: int) -> Iterator[Fault]:
+def try_faults(directory: Path, part: slice | None, seed: int) -> Iterator[Fault]:
     """Yields whether memory or descriptors grow with steps, and with fits."""
+    long = part is not None
     yield _steps(directory, _STEPS[long])
     yield _fits(directory, _FITS[long])
 

@@ -13,7 +13,7 @@ from tests.faults.outcomes import GOOD
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_write_errors_and_kills_lose_nothing(tmp_path: Path) -> None:
-    faults = list(writes.try_faults(tmp_path, long=False, seed=0, sample=5))
+    faults = list(writes.try_faults(tmp_path, part=None, seed=0, sample=5))
     for fault in faults:
         assert fault.outcome in GOOD, fault
     assert len(faults) >= 4

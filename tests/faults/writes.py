@@ -15,7 +15,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -42,7 +41,7 @@ CODES = {
 }
 FULL = "full disk"  # ENOSPC, and of all later calls that need space
 SECONDS = 60.0  # a run takes two
-SAMPLE, LONG_SECONDS = 40, 3000.0
+SAMPLE = 40
 
 
 class Point(NamedTuple):
@@ -266,25 +265,23 @@ def _first_log(calls: list[str]) -> int:
 
 
 def try_faults(
-    directory: Path, long: bool, seed: int, sample: int = SAMPLE
+    directory: Path, part: slice | None, seed: int, sample: int = SAMPLE
 ) -> Iterator[Fault]:
     """Yields write errors and kills at the calls that change the run directory.
 
     Args:
         directory: empty.
-        long: all of them, as far as an hour allows, instead of a sample.
+        part: of them; None for a sample.
         seed: of the sample, and of their order.
-        sample: number of points without `long`.
+        sample: number of points without a part.
     """
     if shutil.which("cc") is None:
         print("no C compiler: write errors are not tried")
         return
-    runs, begin, missed, tried = Runs(directory), time.monotonic(), 0, 0
+    runs, missed, tried = Runs(directory), 0, 0
     try:
         found = points(runs, seed)
-        for point in found if long else found[:sample]:
-            if time.monotonic() - begin > LONG_SECONDS:
-                break
+        for point in found[part or slice(sample)]:
             fault = runs.disturb(point)
             tried += 1
             missed += fault is None
