@@ -246,18 +246,19 @@ class Trainer:
             The loss of the last global batch, before its step, and the norm of its
             gradient; float32 [2].
         """
-        loss, gradients = tf.constant(0.0), self._optimizer.zero_gradients()
-        for step in tf.range(tf.shape(indices, tf.int64)[0]):
+        loss, norm = tf.constant(0.0), tf.constant(0.0)
+        steps = tf.shape(indices, tf.int64)[0]
+        for step in tf.range(steps):
             loss = self._step_loss(
                 tf.gather(indices, step), position + step * self.pipeline.stride
             )
             gradients = self._optimizer.minimize(loss)
             for average in self.network.statistics:
                 average.assign(self._cluster.allreduce_mean(average))
+            if step == steps - 1:
+                norm = tf.linalg.global_norm(gradients)
         # [5] Logged metrics are averaged over all ranks.
-        return self._cluster.allreduce_mean(
-            tf.stack([loss, tf.linalg.global_norm(gradients)])
-        )
+        return self._cluster.allreduce_mean(tf.stack([loss, norm]))
 
     def _step_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of this rank's examples of a step."""
@@ -269,6 +270,7 @@ class Trainer:
             lambda i: self._loss(tf.gather(batches, i), position + i * size),
             passes,
             list(self._weights.values()),
+            passes - (self._optimizer.buckets > 1),
         )
 
     def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:

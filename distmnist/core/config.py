@@ -253,6 +253,15 @@ class Config:
         at_least(1),
         unit="batches",
     )
+    gradient_buckets: int = option(
+        0,
+        "Number of parts in which gradients are sent, the first of them while others "
+        "are computed; 0: on a GPU one per 4 MB, up to 16; on a CPU one, as sending "
+        "takes its time.",
+        PERFORMANCE,
+        at_least(0),
+        unit="buckets",
+    )
     fp16_allreduce: bool = option(
         False,
         "Send gradients as float16: half the bytes, 11 significant bits.",
@@ -301,6 +310,11 @@ class Config:
     def __post_init__(self, fake_data: bool) -> None:
         """Checks all values."""
         validate(self)
+        if self.use_adasum and self.gradient_buckets:
+            raise InputError(
+                "flags --use_adasum and --gradient_buckets: give only one, as Adasum "
+                "combines the gradient of each variable on its own"
+            )
         if options_of(Config)["fake_data"].check(fake_data):
             if self.dataset not in ("auto", "fake"):
                 raise InputError(

@@ -106,6 +106,13 @@ def choose_gpu(local_rank: int) -> bool:
     return bool(gpus)
 
 
+def has_gpu() -> bool:
+    """Returns whether this process computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
 def intra_op_threads(cores: int, step_flops: float) -> int:
     """Returns the number of threads that share the work of an operation.
 

@@ -14,6 +14,7 @@ def accumulated_loss(
     loss_of: Callable[[tf.Tensor], tf.Tensor],
     passes: int,
     variables: Sequence[tf.Variable],
+    in_loop: int | None = None,
 ) -> tf.Tensor:
     """Returns the mean loss of several batches, at the memory of one.
 
@@ -24,7 +25,11 @@ def accumulated_loss(
         loss_of: returns the loss of one batch, by its index, int64 scalar.
         passes: number of batches.
         variables: what the loss is differentiated by.
+        in_loop: how many of the batches are computed in one loop, which returns its
+            gradients when it ends; those of later batches can be used one by one, as
+            they are computed. None: all.
     """
+    in_loop = passes if in_loop is None else in_loop
 
     @tf.custom_gradient
     def mean_loss() -> tuple[tf.Tensor, Callable[..., Any]]:
@@ -35,11 +40,14 @@ def accumulated_loss(
             return index + 1, total + loss, *(s + p for s, p in zip(sums, parts))
 
         zeros = (tf.zeros_like(variable) for variable in variables)
-        _, total, *sums = tf.while_loop(
-            lambda index, *_: index < passes,
+        state = tf.while_loop(
+            lambda index, *_: index < in_loop,
             add,
             (tf.constant(0, tf.int64), tf.constant(0.0), *zeros),
         )
+        for _ in range(passes - in_loop):
+            state = add(*state)
+        _, total, *sums = state
         means = {v.ref(): s / passes for v, s in zip(variables, sums)}
 
         def gradients(dy: tf.Tensor, variables: Sequence[tf.Variable]) -> Any:

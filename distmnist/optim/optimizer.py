@@ -11,7 +11,7 @@ from tensorflow.compat.v1 import train as v1
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress, Ramp
 from distmnist.distributed.cluster import Cluster
-from distmnist.optim import schedules
+from distmnist.optim import buckets, schedules
 from distmnist.optim.gradients import dense, warn_of_unused
 
 
@@ -21,6 +21,7 @@ class DistributedSgd:
     Attributes:
         slots: the optimizer's own variables by name: the momentum of each trained
             variable, if there is any.
+        buckets: number of buckets that gradients are sent in, at most.
     """
 
     def __init__(
@@ -38,17 +39,21 @@ class DistributedSgd:
         self._variables = list(variables.values())
         self._step = tf.Variable(0, dtype=tf.int64, name="global_step")
         self._ramp: Ramp | None = None
+        num_bytes = sum(_size(v) * v.dtype.size for v in self._variables)
+        self.buckets = buckets.count(config, num_bytes)
         # Adasum compares the gradients of each variable, so they must stay apart.
-        self._is_flat = cluster.size > 1 and not config.use_adasum
+        in_buckets = cluster.size > 1 and not config.use_adasum
         # Horovod wraps a v1 optimizer: its wrapper of Keras optimizers predates Keras
         # 3, which comes with TensorFlow 2.18, and averages nothing there.
         if config.momentum:
-            sgd = (_FlatMomentum if self._is_flat else _Momentum)(
+            sgd = (_BucketsMomentum if in_buckets else _Momentum)(
                 self.learning_rate, config.momentum
             )
         else:
-            sgd = (_FlatSgd if self._is_flat else _Sgd)(self.learning_rate)
+            sgd = (_BucketsSgd if in_buckets else _Sgd)(self.learning_rate)
         sgd.variable_names = list(variables)
+        if in_buckets:
+            sgd.buckets = self.buckets
         # Otherwise the first step would create them, after a checkpoint is restored.
         sgd._create_slots(self._variables)
         self.slots = {
@@ -78,17 +83,11 @@ class DistributedSgd:
             loss: of this rank's batch, float32 scalar.
 
         Returns:
-            The gradients, averaged over all ranks, in the form of `zero_gradients`.
+            The gradients, averaged over all ranks, in the form that they were sent in.
         """
         gradients = self._sgd.compute_gradients(loss, self._variables)
         self._sgd.apply_gradients(gradients, self._step)
         return [gradient for gradient, _ in gradients]
-
-    def zero_gradients(self) -> list[tf.Tensor]:
-        """Returns zeros in the form of the gradients that `minimize` returns."""
-        if self._is_flat:
-            return [tf.zeros(sum(v.shape.num_elements() for v in self._variables))]
-        return [tf.zeros(v.shape) for v in self._variables]
 
 
 class _Dense:
@@ -103,28 +102,41 @@ class _Dense:
         return list(zip(dense(gradients, variables), variables))
 
 
-class _Flat(_Dense):
-    """Concatenates the gradients to one vector between their computation and use.
+class _Buckets(_Dense):
+    """Concatenates the gradients of each bucket between their computation and use.
 
     Horovod sends one tensor as it lies in memory; several it copies into a buffer and
     back, on a thread that competes with those that compute.
     """
 
+    buckets: int  # at most
+
     def compute_gradients(self, *args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
         pairs = super().compute_gradients(*args, **kwargs)
         gradients, self._variables = zip(*pairs)
-        flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
-        return [(flat, self._variables[0])]  # the variable lends its name only
+        self._members = buckets.split(gradients, self.buckets)
+        flat = (
+            tf.concat([tf.reshape(gradients[i], [-1]) for i in bucket], axis=0)
+            for bucket in self._members
+        )
+        # The variables lend their names only.
+        return [(f, self._variables[b[0]]) for f, b in zip(flat, self._members)]
 
     def apply_gradients(
         self, grads_and_vars: list[tuple[Any, Any]], *args: Any, **kwargs: Any
     ) -> Any:
-        ((flat, _),) = grads_and_vars
-        parts = tf.split(flat, [v.shape.num_elements() for v in self._variables])
-        gradients = [tf.reshape(p, v.shape) for p, v in zip(parts, self._variables)]
-        pairs = zip(gradients, self._variables)
+        pairs = []
+        for (flat, _), bucket in zip(grads_and_vars, self._members):
+            variables = [self._variables[i] for i in bucket]
+            parts = tf.split(flat, [_size(v) for v in variables])
+            pairs += [(tf.reshape(p, v.shape), v) for p, v in zip(parts, variables)]
         apply = super().apply_gradients  # type: ignore[misc]
         return apply(pairs, *args, **kwargs)
+
+
+def _size(variable: tf.Variable) -> int:
+    size: int = variable.shape.num_elements()
+    return size
 
 
 class _Sgd(_Dense, v1.GradientDescentOptimizer):  # type: ignore[misc]
@@ -135,9 +147,9 @@ class _Momentum(_Dense, v1.MomentumOptimizer):  # type: ignore[misc]
     pass
 
 
-class _FlatSgd(_Flat, v1.GradientDescentOptimizer):  # type: ignore[misc]
+class _BucketsSgd(_Buckets, v1.GradientDescentOptimizer):  # type: ignore[misc]
     pass
 
 
-class _FlatMomentum(_Flat, v1.MomentumOptimizer):  # type: ignore[misc]
+class _BucketsMomentum(_Buckets, v1.MomentumOptimizer):  # type: ignore[misc]
     pass

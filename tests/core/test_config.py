@@ -134,6 +134,10 @@ def test_empty_values_are_refused(name: str) -> None:
             {"fake_data": True, "dataset": "mnist"},
             "flags --fake_data and --dataset=mnist: give only one",
         ),
+        (
+            {"use_adasum": True, "gradient_buckets": 2},
+            "flags --use_adasum and --gradient_buckets: give only one",
+        ),
     ],
 )
 def test_wrong_types_from_python(values: dict[str, Any], message: str) -> None:

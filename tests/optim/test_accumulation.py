@@ -8,7 +8,8 @@ import tensorflow as tf
 from distmnist.optim.accumulation import accumulated_loss
 
 
-def test_accumulated_loss_is_that_of_one_batch() -> None:
+@pytest.mark.parametrize("in_loop", [None, 2])
+def test_accumulated_loss_is_that_of_one_batch(in_loop: int | None) -> None:
     weight = tf.Variable(tf.random.stateless_normal([5, 1], (1, 2)))
     offset = tf.Variable([0.5])
     examples = tf.random.stateless_normal([12, 5], (3, 4))
@@ -20,7 +21,9 @@ def test_accumulated_loss_is_that_of_one_batch() -> None:
     def both() -> tuple[tf.Tensor, ...]:
         variables = [weight, offset]
         batches = tf.reshape(examples, [3, 4, 5])
-        several = accumulated_loss(lambda index: loss_of(batches[index]), 3, variables)
+        several = accumulated_loss(
+            lambda index: loss_of(batches[index]), 3, variables, in_loop
+        )
         one = loss_of(examples)
         return (
             *(several, one),

@@ -89,10 +89,14 @@ apart = [1.0, 0.0] if cluster.rank == 0 else [0.0, 1.0]
 fine = [1.0 + 2.0**-12, 0.5]
 seen = {
     "mean": step([apart, fine]),
+    "buckets": step([apart, fine], gradient_buckets=2),
     "fp16": step([apart, fine], fp16_allreduce=True),
     "adasum": step([apart, [1.0, 0.0]], use_adasum=True),
     "momentum": step([apart, fine], steps=2, momentum=0.5),
     "fp16 momentum": step([apart, fine], steps=2, momentum=0.5, fp16_allreduce=True),
+    "fp16 momentum buckets": step(
+        [apart, fine], steps=2, momentum=0.5, fp16_allreduce=True, gradient_buckets=2
+    ),
     "adasum momentum": step([[1.0, 0.0]], steps=2, momentum=0.5, use_adasum=True),
 }
 if cluster.rank == 0:
@@ -105,6 +109,7 @@ def test_two_ranks_combine_gradients_as_asked(tmp_path: Path) -> None:
     run((*MPIRUN, 2, sys.executable, "-c", STEP), cwd=tmp_path)
     seen = json.loads((tmp_path / "seen.json").read_text())
     assert seen["mean"] == [[0.5, 0.5], [1.0 + 2.0**-12, 0.5]]
+    assert seen["buckets"] == seen["mean"]
     assert seen["fp16"] == [[0.5, 0.5], [1.0, 0.5]]  # float16 has 11 bits
     # Of each variable: orthogonal gradients are added, equal ones averaged.
     assert seen["adasum"][0] == pytest.approx([1.0, 1.0])
@@ -112,4 +117,5 @@ def test_two_ranks_combine_gradients_as_asked(tmp_path: Path) -> None:
     # A gradient of 1 twice, and half of the first again.
     assert seen["momentum"] == [[1.25, 1.25], [2.5 * (1.0 + 2.0**-12), 1.25]]
     assert seen["fp16 momentum"] == [[1.25, 1.25], [2.5, 1.25]]
+    assert seen["fp16 momentum buckets"] == seen["fp16 momentum"]
     assert seen["adasum momentum"][0] == pytest.approx([2.5, 0.0])

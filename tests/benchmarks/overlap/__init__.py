@@ -1,0 +1,1 @@
+"""Overlap of communication and the backward pass, on hosts with a slow network."""
