@@ -266,11 +266,14 @@ class Trainer:
         if passes == 1:
             return self._loss(indices, position)
         batches = tf.reshape(indices, [passes, size])
+        # Gradients in a loop are there when it ends; those of the last batch are sent
+        # one by one.
+        in_loop = passes - 1 if self._optimizer.buckets > 1 else passes
         return accumulated_loss(
             lambda i: self._loss(tf.gather(batches, i), position + i * size),
             passes,
             list(self._weights.values()),
-            passes - (self._optimizer.buckets > 1),
+            in_loop,
         )
 
     def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:

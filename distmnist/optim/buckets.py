@@ -11,24 +11,22 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from distmnist.core.config import Config
-from distmnist.distributed import devices
 
-# Of 24 MB at 1 Gbit/s, 8 buckets take as long as 16; see docs/performance.md.
+# Not measured on a GPU. Of 24 MB at 1 Gbit/s, 8 buckets hide four fifths of the sending
+# (tests/benchmarks/overlap).
 _BYTES, _MOST = 2**22, 16
 
 
-def count(config: Config, num_bytes: int, on_gpu: bool | None = None) -> int:
+def count(config: Config, num_bytes: int, on_gpu: bool) -> int:
     """Returns the number of buckets that a run's gradients are sent in.
 
     Args:
         config: `gradient_buckets`, if that is not 0, decides.
         num_bytes: of all gradients.
-        on_gpu: whether gradients are computed on a GPU; None: as this process does.
+        on_gpu: whether gradients are computed on a GPU.
     """
     if config.gradient_buckets:
         return config.gradient_buckets
-    if on_gpu is None:
-        on_gpu = devices.has_gpu()
     # Sending takes the CPU's time, which a backward pass on the CPU needs itself. XLA
     # returns all gradients at once.
     if not on_gpu or config.xla:

@@ -10,6 +10,7 @@ from tensorflow.compat.v1 import train as v1
 
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress, Ramp
+from distmnist.distributed import devices
 from distmnist.distributed.cluster import Cluster
 from distmnist.optim import buckets, schedules
 from distmnist.optim.gradients import dense, warn_of_unused
@@ -40,7 +41,9 @@ class DistributedSgd:
         self._step = tf.Variable(0, dtype=tf.int64, name="global_step")
         self._ramp: Ramp | None = None
         num_bytes = sum(_size(v) * v.dtype.size for v in self._variables)
-        self.buckets = buckets.count(config, num_bytes)
+        self.buckets = 1
+        if cluster.size > 1:
+            self.buckets = buckets.count(config, num_bytes, devices.has_gpu())
         # Adasum compares the gradients of each variable, so they must stay apart.
         in_buckets = cluster.size > 1 and not config.use_adasum
         # Horovod wraps a v1 optimizer: its wrapper of Keras optimizers predates Keras

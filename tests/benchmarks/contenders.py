@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import fnmatch
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -89,8 +91,34 @@ class Contender(NamedTuple):
 
     def lacks(self) -> str:
         """Returns the optional package that is not installed; "" if none."""
-        missing = self.needs and importlib.util.find_spec(self.needs) is None
-        return self.needs if missing else ""
+        return self.needs if self.needs and is_missing(self.needs) else ""
+
+
+def is_missing(package: str) -> bool:
+    """Returns whether a package is not installed."""
+    return importlib.util.find_spec(package) is None
+
+
+def choose(
+    parser: argparse.ArgumentParser, names: Sequence[str], patterns: str
+) -> list[str]:
+    """Returns the names that --only selects; ends with an error if one selects none.
+
+    Args:
+        parser: Reports the error.
+        names: Names of all contenders.
+        patterns: Names with wildcards, separated by commas.
+    """
+    chosen: list[str] = []
+    for pattern in patterns.split(","):
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            parser.error(
+                f"--only: no contender matches {pattern!r}; choose from "
+                f"{', '.join(names)}"
+            )
+        chosen += found
+    return chosen
 
 
 def _products(ranks: int, intra_op: int, onednn: int) -> Contender:

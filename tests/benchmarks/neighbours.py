@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fnmatch
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,14 +20,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import control_groups
 from tests.benchmarks import data, environment, processes
-from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.contenders import CONTENDERS, choose
 from tests.benchmarks.measuring import BATCH_SIZE
 
 _NAMES = "distmnist_1,distmnist_2,distmnist_4,horovod_2,torch_ddp_2"
 _STEPS = ("--blocks=10", "--block_steps=100")
 _TIMEOUT = 300.0  # seconds
-_PERIOD = 100_000  # microseconds, as containers have
 
 
 class Case(NamedTuple):
@@ -70,8 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         command = contender.command([f"--data={options.data}", *_STEPS])
         with _neighbours(case.busy), _limited(case.quota) as words:
-            environ = contender.environment
-            outcome = processes.run([*words, *command], _TIMEOUT, environ)
+            outcome = processes.run([*words, *command], _TIMEOUT, contender.environment)
         if outcome.failure:
             failures.append(outcome.failure)
             continue
@@ -102,16 +99,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     options.busy = [int(word) for word in options.busy.split(",") if word]
     options.quotas = [float(word) for word in options.quotas.split(",") if word]
-    if options.quotas and not _groups():
-        print("quotas: skipped, they require root and control groups")
-        options.quotas = []
+    with control_groups.with_quota(1) as group:
+        if options.quotas and not group:
+            print("quotas: skipped, they require root and control groups")
+            options.quotas = []
     options.data = str(Path(options.data).resolve()) * data.is_mnist(options.data)
-    options.contenders = [
-        each
-        for each in CONTENDERS
-        if any(fnmatch.fnmatch(each.name, name) for name in options.only.split(","))
-        and not each.lacks()
-    ]
+    names = choose(parser, [each.name for each in CONTENDERS], options.only)
+    options.contenders = [each for each in CONTENDERS if each.name in names]
+    for each in list(options.contenders):
+        if each.lacks():
+            print(f"{each.name}: skipped, {each.lacks()} is not installed")
+            options.contenders.remove(each)
     return options
 
 
@@ -130,20 +128,6 @@ def _neighbours(count: int) -> Iterator[None]:
             process.wait()
 
 
-def _groups() -> Path | None:
-    """Returns the directory of control groups that have quotas, if it is writable."""
-    mount = Path("/sys/fs/cgroup")
-    for root, name in ((mount / "cpu", "cpu.cfs_quota_us"), (mount, "cpu.max")):
-        controllers = root / "cgroup.subtree_control"
-        if name == "cpu.max" and (
-            not controllers.exists() or "cpu" not in controllers.read_text().split()
-        ):
-            continue
-        if root.is_dir() and os.access(root, os.W_OK):
-            return root
-    return None
-
-
 @contextlib.contextmanager
 def _limited(quota: float) -> Iterator[list[str]]:
     """Yields the words before a command that give it a quota.
@@ -154,21 +138,9 @@ def _limited(quota: float) -> Iterator[list[str]]:
     if not quota:
         yield []
         return
-    root = _groups()
-    assert root
-    group = root / f"distmnist-{os.getpid()}"
-    group.mkdir()
-    try:
-        used = str(int(quota * _PERIOD))
-        if (group / "cpu.max").exists():
-            (group / "cpu.max").write_text(f"{used} {_PERIOD}")
-        else:
-            (group / "cpu.cfs_period_us").write_text(str(_PERIOD))
-            (group / "cpu.cfs_quota_us").write_text(used)
-        join = f'echo $$ > "{group}/cgroup.procs"; exec "$@"'
-        yield ["sh", "-c", join, "sh"]
-    finally:
-        group.rmdir()
+    with control_groups.with_quota(quota) as group:
+        assert group
+        yield control_groups.inside(group)
 
 
 def table(rates: dict[Case, dict[str, list[float]]]) -> str:

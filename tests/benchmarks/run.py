@@ -10,7 +10,6 @@ affects all of them. Prints tables, and writes results.json and plot.png.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
 import statistics
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import data, environment, plot, processes, summary, tables
-from tests.benchmarks.contenders import CONTENDERS, JOB_STEPS, Contender
+from tests.benchmarks.contenders import CONTENDERS, JOB_STEPS, Contender, choose
 from tests.benchmarks.measuring import TASKS
 
 Results = dict[str, list[dict[str, Any]]]
@@ -97,18 +96,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.data = str(Path(options.data).resolve()) * data.is_mnist(options.data)
     options.block_steps = options.block_steps or TASKS[options.model].block_steps
     contenders = [each for each in CONTENDERS if options.model in each.models]
-    patterns = options.only.split(",")
-    for pattern in patterns:
-        if not fnmatch.filter([each.name for each in contenders], pattern):
-            parser.error(
-                f"--only: no contender matches {pattern!r}; choose from "
-                f"{', '.join(each.name for each in contenders)}"
-            )
-    options.contenders = [
-        each
-        for each in contenders
-        if any(fnmatch.fnmatch(each.name, pattern) for pattern in patterns)
-    ]
+    chosen = choose(parser, [each.name for each in contenders], options.only)
+    options.contenders = [each for each in contenders if each.name in chosen]
     return options
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from distmnist.distributed import cores
+from tests import control_groups
 from tests.launching import run
 
 # What /proc/self/cgroup has, what is in the groups, and the quota.
@@ -84,34 +85,15 @@ def test_ranks_share_the_host_and_its_quota(
 @pytest.fixture
 def group(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A real control group whose quota, in cores, is the parameter."""
-    own = f"distmnist-test-{os.getpid()}"
-    microseconds = int(request.param * 100_000)
-    for mount, file, content in (
-        ("/sys/fs/cgroup", "cpu.max", f"{microseconds} 100000"),
-        ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", str(microseconds)),
-    ):
-        path = Path(mount, own)
-        if not Path(mount, "cgroup.procs").exists():
-            continue
-        try:
-            path.mkdir()
-        except OSError:
-            continue
-        try:
-            (path / file).write_text(content)
-        except OSError:  # no CPU controller here
-            path.rmdir()
-            continue
+    with control_groups.with_quota(request.param) as path:
+        if path is None:
+            pytest.skip("control groups cannot be created here")
         yield path
-        path.rmdir()
-        return
-    pytest.skip("control groups cannot be created here")
 
 
 @pytest.mark.parametrize("group", [1.0], indirect=True)
 def test_a_real_quota_is_seen(group: Path) -> None:
     program = "from distmnist.distributed import cores; print(cores.available())"
-    script = f'echo $$ >{group}/cgroup.procs && exec "$0" -c "{program}"'
-    done = run(("bash", "-c", script, sys.executable))
+    done = run((*control_groups.inside(group), sys.executable, "-c", program))
     assert done.stdout == "1\n"
     assert cores.available() == len(os.sched_getaffinity(0)), "nor outside of it"

@@ -12,11 +12,8 @@ Prints a table of medians, and writes results.json and plot.png.
 from __future__ import annotations
 
 import argparse
-import fnmatch
-import importlib.util
 import itertools
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks import environment, processes
+from tests.benchmarks.contenders import choose, is_missing
 from tests.benchmarks.overlap import backward, plot
 from tests.benchmarks.overlap.hosts import Hosts, lacks
 
@@ -151,14 +149,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="*", help="names, with wildcards")
     parser.add_argument("--out", type=Path, default=Path("logs/overlap"))
     options = parser.parse_args(argv)
+    chosen = choose(parser, list(CONTENDERS), options.only)
     options.contenders = {}
     for name, contender in CONTENDERS.items():
-        if not any(fnmatch.fnmatch(name, each) for each in options.only.split(",")):
-            continue
-        if contender.needs and importlib.util.find_spec(contender.needs) is None:
+        if contender.needs and is_missing(contender.needs):
             print(f"{name}: skipped, {contender.needs} is not installed")
-            continue
-        options.contenders[name] = contender
+        elif name in chosen:
+            options.contenders[name] = contender
     return options
 
 
@@ -184,7 +181,7 @@ def _measure(
             module = f"{package}.{contender.module.strip('.')}"
             launcher = [] if contender.alone else hosts.mpirun(case.ranks)
             command = [*launcher, sys.executable, "-m", module, *words]
-            variables = {**os.environ, "GLOO_SOCKET_IFNAME": "eth0"}
+            variables = {"GLOO_SOCKET_IFNAME": "eth0"}
             yield name, processes.run(command, _TIMEOUT, variables)
 
 

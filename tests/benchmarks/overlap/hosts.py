@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-_SWITCH = "distmnist-switch"
 _SUBNET = "10.77.0"
 # Can be chosen in all namespaces; BBR would search for the rate after each pause.
 _CONGESTION = "net.ipv4.tcp_congestion_control=reno"
@@ -45,7 +44,9 @@ class Hosts:
             count: number of hosts, at most 250.
             gigabits: rate at which a host sends, in Gbit/s.
         """
-        self.names = [f"distmnist-{index}" for index in range(count)]
+        own = f"distmnist-{os.getpid()}"  # others may run the same
+        self.names = [f"{own}-{index}" for index in range(count)]
+        self._switch = f"{own}-switch"
         self._rate = f"{gigabits * 1000:.0f}mbit"
         self._burst = f"{gigabits * 125:.0f}kb"  # of a millisecond
         self._directory = tempfile.TemporaryDirectory(prefix="distmnist-hosts-")
@@ -55,18 +56,17 @@ class Hosts:
         """Creates the hosts."""
         self._agent.write_text(_AGENT)
         self._agent.chmod(0o755)
-        self._remove()
-        _ip("netns", "add", _SWITCH)
-        _ip("-n", _SWITCH, "link", "add", "switch", "type", "bridge")
-        _ip("-n", _SWITCH, "link", "set", "switch", "up")
+        _ip("netns", "add", self._switch)
+        _ip("-n", self._switch, "link", "add", "switch", "type", "bridge")
+        _ip("-n", self._switch, "link", "set", "switch", "up")
         for index, name in enumerate(self.names):
             port = f"port{index}"
             _ip("netns", "add", name)
             _ip(
-                *("-n", _SWITCH, "link", "add", port, "type", "veth"),
+                *("-n", self._switch, "link", "add", port, "type", "veth"),
                 *("peer", "name", "eth0", "netns", name),
             )
-            _ip("-n", _SWITCH, "link", "set", port, "master", "switch", "up")
+            _ip("-n", self._switch, "link", "set", port, "master", "switch", "up")
             _ip("-n", name, "addr", "add", f"{_SUBNET}.{index + 1}/24", "dev", "eth0")
             for device in ("lo", "eth0"):
                 _ip("-n", name, "link", "set", device, "up")
@@ -111,7 +111,7 @@ class Hosts:
         subprocess.run((*command, *limits), check=True)
 
     def _remove(self) -> None:
-        for name in (*self.names, _SWITCH):
+        for name in (*self.names, self._switch):
             subprocess.run(("ip", "netns", "delete", name), capture_output=True)
 
 

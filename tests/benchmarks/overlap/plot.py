@@ -29,10 +29,10 @@ def draw(
         titles: of the contenders, by name.
         to: directory; gets plot.png.
     """
+    drawn = [case for case, found in medians.items() if set(_LIMITS) <= set(found)]
     panels = [
         (panel, list(cases))
-        for panel, cases in itertools.groupby(medians, lambda case: case[:3])
-        if all(set(_LIMITS) <= set(medians[case]) for case in medians)
+        for panel, cases in itertools.groupby(drawn, lambda case: case[:3])
     ]
     if not panels:
         return
