@@ -13,8 +13,8 @@ import argparse
 import contextlib
 import itertools
 import json
+import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         range(options.repeats), cases, options.contenders
     ):
         command = contender.command([f"--data={options.data}", *_STEPS])
-        with _neighbours(case.busy), _limited(case.quota) as words:
+        command = [*_beside(case.busy), *command]
+        with _limited(case.quota) as words:
             outcome = processes.run([*words, *command], _TIMEOUT, contender.environment)
         if outcome.failure:
             failures.append(outcome.failure)
@@ -113,19 +114,18 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-@contextlib.contextmanager
-def _neighbours(count: int) -> Iterator[None]:
-    """Keeps cores busy, as another user's programs would."""
-    busy = [
-        subprocess.Popen((sys.executable, "-c", "while True: pass"))
-        for _ in range(count)
-    ]
-    try:
-        yield
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
+def _beside(count: int) -> list[str]:
+    """Returns the words before a command that keep cores busy while it runs.
+
+    In the same session: Linux shares cores out by sessions first (autogroup), so that
+    neighbours in others would harm the training less.
+
+    Args:
+        count: number of busy processes.
+    """
+    loop = f"{shlex.quote(sys.executable)} -c 'while True: pass' >/dev/null 2>&1 &"
+    script = f"{loop} " * count + '"$@"; status=$?; kill $(jobs -p); exit $status'
+    return ["bash", "-c", script, "bash"] if count else []
 
 
 @contextlib.contextmanager
