@@ -37,8 +37,10 @@ def prepare_environment(
     # networks whose steps take many; a step of a small network takes about one.
     environment("HOROVOD_CYCLE_TIME", "0.2")
     # Horovod fuses tensors that are ready at the same time, which differs from run to
-    # run, and so does the rounding of sums.
-    environment("HOROVOD_FUSION_THRESHOLD", "0")
+    # run, and so does the rounding of sums. But given both this and the cycle, it
+    # crashes when an elastic job connects its ranks again.
+    if not placement.is_elastic:
+        environment("HOROVOD_FUSION_THRESHOLD", "0")
     # Horovod warns of a rank that the others wait for, and then fails.
     environment("HOROVOD_STALL_CHECK_TIME_SECONDS", f"{min(60, stall_seconds / 2):.0f}")
     environment("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", f"{stall_seconds:.0f}")

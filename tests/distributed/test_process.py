@@ -15,6 +15,7 @@ NAMES = (
     "OMPI_MCA_mpi_yield_when_idle",
     "HOROVOD_CYCLE_TIME",
     "OMPI_MCA_btl",
+    "HOROVOD_FUSION_THRESHOLD",
 )
 
 
@@ -43,6 +44,14 @@ def test_overrides_nothing_that_the_user_has_set() -> None:
         os.environ[name] = "mine"
     process.prepare_environment(Placement(8, 0, 0, 8))
     assert [os.environ[name] for name in NAMES] == ["mine"] * len(NAMES)
+
+
+@pytest.mark.usefixtures("environment")
+def test_horovod_fuses_only_where_ranks_join_and_leave() -> None:
+    process.prepare_environment(Placement(2, 0, 0, 2, is_elastic=True))
+    assert NAMES[4] not in os.environ
+    process.prepare_environment(Placement(2, 0, 0, 2))
+    assert os.environ[NAMES[4]] == "0"
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,0 +1,95 @@
+"""The benchmarks of overlap and of neighbours: hosts, tables, and short runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import neighbours
+from tests.benchmarks.overlap import __main__ as overlap
+from tests.benchmarks.overlap import hosts, plot
+
+needs_hosts = pytest.mark.skipif(bool(hosts.lacks()), reason=f"needs {hosts.lacks()}")
+
+MEDIANS = {
+    overlap.Case("sleep", 2, 1.0, 24.0): {"alone": 0.2, "bare": 0.1, "flat": 0.3},
+    overlap.Case("sleep", 2, 1.0, 100.0): {"flat": 1.0},  # another one failed
+}
+
+
+def test_times_are_compared_with_the_shortest_possible() -> None:
+    first, second = overlap.table(MEDIANS).splitlines()[2:]
+    assert first.startswith(
+        "| sleep | 2 | 1 | 24 | 200 (1.00) | 100 (0.50) | 300 (1.50)"
+    )
+    assert second.startswith("| sleep | 2 | 1 | 100 |  |  | 1000 |")
+
+
+def test_cases_with_a_limit_are_drawn(tmp_path: Path) -> None:
+    titles = {name: each.title for name, each in overlap.CONTENDERS.items()}
+    plot.draw(MEDIANS, titles, tmp_path)
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rates_are_compared_with_those_of_the_idle_machine() -> None:
+    rates = {
+        neighbours.Case(): {"a": [100.0, 300.0, 200.0]},
+        neighbours.Case(busy=1): {"a": [50.0], "b": [7.0]},
+        neighbours.Case(quota=0.5): {},
+    }
+    assert neighbours.table(rates).splitlines()[2:] == [
+        "| idle | 200 |  |",
+        "| 1 busy | 50 (0.25) | 7 |",
+        "| quota of 0.5 cores |  |  |",
+    ]
+
+
+def test_an_unknown_contender_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for program in (overlap, neighbours):
+        with pytest.raises(SystemExit):
+            program.main(["--only=another"])
+        assert "no contender matches 'another'" in capsys.readouterr().err
+
+
+@needs_hosts
+def test_hosts_reach_each_other_and_are_removed() -> None:
+    with hosts.Hosts(2, 1.0) as two:
+        command = ("ip", "netns", "exec", two.names[1], "bash", "-c")
+        # Nobody listens there: the host is reached if it refuses at once.
+        reach = f"exec 3<>/dev/tcp/{two.address()}/9"
+        done = subprocess.run((*command, reach), capture_output=True, timeout=20)
+        assert b"Connection refused" in done.stderr
+        assert two.names[0] in _namespaces()
+    assert not set(two.names) & set(_namespaces())
+
+
+def _namespaces() -> list[str]:
+    listed = subprocess.run(("ip", "netns"), capture_output=True, text=True, check=True)
+    return [line.split()[0] for line in listed.stdout.splitlines()]
+
+
+@needs_hosts
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.timeout(300)
+def test_a_short_run_of_overlap(tmp_path: Path) -> None:
+    only = "--only=alone,bare,flat,buckets,horovod"
+    small = ("--kinds=sleep", "--megabytes=0.4", "--repeats=1", only)
+    assert overlap.main([*small, f"--out={tmp_path}"]) == 0
+    (case,) = json.loads((tmp_path / "results.json").read_text())["cases"]
+    assert len(case["seconds"]) == 5
+    assert all(seconds[0] > 0 for seconds in case["seconds"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.timeout(300)
+def test_a_short_run_of_neighbours(tmp_path: Path) -> None:
+    small = ("--busy=0,1", "--quotas=1", "--repeats=1", "--only=distmnist_2")
+    assert neighbours.main([*small, f"--out={tmp_path}"]) == 0
+    written = json.loads((tmp_path / "results.json").read_text())
+    for case in written["cases"]:
+        assert case["examples_per_second"]["distmnist_2"][0] > 0
