@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
+from absl import logging
 
 from distmnist.checkpoint.manager import CheckpointManager
 from distmnist.core.hooks import Every, EveryOf, EveryStop, Hook
@@ -14,6 +15,7 @@ from distmnist.distributed.elastic import Commits, commit_hook
 from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import progress_bar
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
 from distmnist.metrics.step_timer import StepTimer
@@ -28,6 +30,7 @@ def create(
     evaluator: Evaluator,
     signals: Signals | None,
     commits: Commits | None,
+    measure_step: Callable[[], Breakdown],
 ) -> list[Hook]:
     """Returns the hooks in the order in which they run at a stop.
 
@@ -44,15 +47,18 @@ def create(
         evaluator: evaluates, and writes the results.
         signals: preempt the run; None: signals are not handled.
         commits: of an elastic job.
+        measure_step: measures what a step's time goes to, on all ranks.
     """
     config, cluster = run.config, run.cluster
     timer = StepTimer(run, writer)
     bar = progress_bar.create(run)
-    profiler = None
-    if config.profile:
-        directory = RunDirectory(config.log_dir)
-        steps = (run.start.step, run.last_step)
-        profiler = Profiler(config.profile, directory, cluster.rank, steps)
+
+    def break_down(progress: Progress) -> None:
+        with watchdog.phase("measuring a step"):
+            found = measure_step()
+        if cluster.rank == 0:
+            logging.info("Step %d: %s", progress.step, found)
+        writer.breakdown(progress, found)
 
     def check(_: Progress) -> None:
         cluster.assert_identical(variables)
@@ -76,6 +82,12 @@ def create(
             manager.wait()
         if profiler:  # once nothing can be lost any more
             profiler.stop(progress)
+
+    profiler = None
+    if config.profile:
+        directory = RunDirectory(config.log_dir)
+        steps = (run.start.step, run.last_step)
+        profiler = Profiler(config.profile, directory, cluster.rank, steps, break_down)
 
     hooks: list[Hook | None] = [
         EveryStop(bar.hide) if bar else None,

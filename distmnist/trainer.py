@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from typing import Any
@@ -25,7 +26,8 @@ from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import Commits
 from distmnist.distributed.preemption import Signals
 from distmnist.distributed.watchdog import watchdog
-from distmnist.metrics import console
+from distmnist.metrics import breakdown, console
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.records import History
 from distmnist.metrics.types import MetricWriter, Run, SplitResult
@@ -94,14 +96,7 @@ class Trainer:
         )
         compiled = tf.function(self._batch_loss, jit_compile=True)
         self._loss = compiled if config.xla else self._batch_loss
-        # One graph for any number of steps.
-        self._train_steps = tf.function(
-            self._take_steps,
-            input_signature=(
-                tf.TensorSpec([None, config.examples_per_step], tf.int32),
-                tf.TensorSpec([], tf.int64),
-            ),
-        )
+        self._train_steps = self._in_graph()
 
     def run(
         self, signals: Signals | None = None, commits: Commits | None = None
@@ -147,6 +142,7 @@ class Trainer:
                 evaluator,
                 signals,
                 commits,
+                self._measure_step,
             )
             deferred = signals.deferred() if signals else contextlib.nullcontext()
             with watchdog.phase("training"), deferred:
@@ -235,6 +231,12 @@ class Trainer:
             gradient_norm,
         )
 
+    def _in_graph(self) -> Any:
+        """Returns `_take_steps` as one graph for any number of steps."""
+        indices = tf.TensorSpec([None, self._config.examples_per_step], tf.int32)
+        position = tf.TensorSpec([], tf.int64)
+        return tf.function(self._take_steps, input_signature=(indices, position))
+
     def _take_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         """Takes optimizer steps, in the graph.
 
@@ -281,3 +283,20 @@ class Trainer:
         with self.network.checked():
             features, targets = self.pipeline.read(indices, position)
             return self.network.training_loss(features, targets, position)
+
+    def _measure_step(self) -> Breakdown:
+        """Measures what a step's time goes to; leaves everything as it was."""
+        alone = copy.copy(self)  # the same without other ranks
+        alone._cluster = Cluster()
+        alone._optimizer = DistributedSgd(self._config, alone._cluster, self._weights)
+        measured = breakdown.measure(
+            self._config,
+            self._cluster,
+            self.variables,
+            self.pipeline,
+            (self._train_steps, alone._in_graph()),
+            self._optimizer.send,
+            self._batch_loss,
+        )
+        self._optimizer.resume(self.progress)
+        return measured

@@ -92,7 +92,8 @@ def observe(
     last = [trainer.progress.step, trainer.hashes[-1]]
 
     # The same run, interrupted twice, in the middle of an epoch.
-    for end in ({"max_steps": 2}, {"max_steps": 3}, {"num_epochs": 2}):
+    measured = {"profile": (1, 2)} if problem.is_measured else {}
+    for end in ({"max_steps": 3, **measured}, {"max_steps": 4}, {"num_epochs": 2}):
         trainer = watched(Config(**{**flags, **end}, log_dir="resumed"), cluster)
         trainer.run()
     observed["resumed"] = [last, [trainer.progress.step, trainer.hashes[-1]]]

@@ -152,7 +152,7 @@ def metrics(logs: Path) -> list[dict[str, Any]]:
         {
             name: value
             for name, value in line.items()
-            if name not in ("time", "examples_per_sec", "step_ms")
+            if name not in ("time", "examples_per_sec", "step_ms", "goodput")
         }
         for line in lines
     ]

@@ -398,7 +398,9 @@ def test_xla_and_accumulation_on_two_ranks_compute_what_one_does(
     one, two = tmp_path / "one", tmp_path / "two"
     main(capsys, *flags, "--batch_size=24", f"--log_dir={one}")
     faster = ("--xla", "--backward_passes_per_step=3", "--batch_size=4")
-    run((*MPIRUN, 2, *TRAIN, *flags, *faster, f"--log_dir={two}"), cwd=tmp_path)
+    measured = ("--profile=2,3",)
+    command = (*MPIRUN, 2, *TRAIN, *flags, *faster, *measured, f"--log_dir={two}")
+    assert "communication" in run(command, cwd=tmp_path).stderr
     assert_same_parameters(one / "model.ckpt-10", two / "model.ckpt-10")
 
 

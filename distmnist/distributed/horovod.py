@@ -91,15 +91,15 @@ class HorovodCluster(Cluster):
             )
         compute_gradients = optimizer.compute_gradients
 
-        def combine(*args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
-            gradients, variables = zip(*compute_gradients(*args, **kwargs))
-            combined = [
-                self._allreduce(gradient, hvd.Adasum, compression)
-                for gradient in gradients
-            ]
-            return list(zip(combined, variables))
+        def combine(gradients: Sequence[tf.Tensor], _: object) -> list[tf.Tensor]:
+            return [self._allreduce(g, hvd.Adasum, compression) for g in gradients]
 
-        optimizer.compute_gradients = combine
+        def compute_and_combine(*args: Any, **kwargs: Any) -> list[tuple[Any, Any]]:
+            gradients, variables = zip(*compute_gradients(*args, **kwargs))
+            return list(zip(combine(gradients, variables), variables))
+
+        optimizer._allreduce_grads = combine  # the name that Horovod's wrapper has
+        optimizer.compute_gradients = compute_and_combine
         return optimizer
 
     def broadcast_variables(

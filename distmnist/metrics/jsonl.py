@@ -11,6 +11,7 @@ from distmnist.core import lock
 from distmnist.core.progress import Progress
 from distmnist.distributed import devices
 from distmnist.metrics import records
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.records import Record
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
@@ -42,6 +43,10 @@ class JsonLinesWriter(MetricWriter):
         """Writes a line per split."""
         for record in records.of_evaluation(progress, evaluation):
             self._write(record)
+
+    def breakdown(self, progress: Progress, breakdown: Breakdown) -> None:
+        """Writes a line."""
+        self._write(records.of_breakdown(progress, breakdown))
 
     def _write(self, record: Record) -> None:
         lock.assert_in_place(self._file.fileno(), self._path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -28,6 +28,7 @@ class Profiler:
         directory: RunDirectory,
         rank: int,
         run_steps: tuple[int, int],
+        at_end: Callable[[Progress], None],
     ):
         """Profiles nothing yet; warns if it never will.
 
@@ -36,11 +37,13 @@ class Profiler:
             directory: directory of the run.
             rank: index of this process; rank 0 profiles.
             run_steps: completed steps at the start of the run, and at its end.
+            at_end: called on all ranks when the last of the steps is taken.
         """
         self._first, self._last = steps
         self._directory = directory
         self._rank = rank
-        self._running = False
+        self._running = False  # on all ranks
+        self._at_end = at_end
         start, end = run_steps
         self._ends_before = end <= self._first
         if rank == 0 and start < self._last and not start < self._first < end:
@@ -63,18 +66,22 @@ class Profiler:
         """Starts or stops the profile."""
         if self._running:
             self.stop(progress)
-        elif self._rank == 0 and progress.step == self._first and not self._ends_before:
+            self._at_end(progress)
+        elif progress.step == self._first and not self._ends_before:
+            self._running = True
             # As bytes: TensorFlow would encode it as UTF-8.
             directory: Any = os.fsencode(self._directory.path)
-            with self._warned():
-                tf.profiler.experimental.start(directory)
-                self._running = True
+            if self._rank == 0:
+                with self._warned():
+                    tf.profiler.experimental.start(directory)
 
     def stop(self, progress: Progress) -> None:
         """Writes the profile of the steps so far, if there is one."""
         if not self._running:
             return
         self._running = False
+        if self._rank != 0:
+            return
         with self._warned():
             tf.profiler.experimental.stop()
             logging.info(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distmnist.core.progress import Progress
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 Record = dict[str, Any]
@@ -36,6 +37,12 @@ def of_evaluation(progress: Progress, evaluation: Evaluation) -> list[Record]:
     return records
 
 
+def of_breakdown(progress: Progress, breakdown: Breakdown) -> Record:
+    """Returns the breakdown of a step as a record."""
+    position = {"step": progress.step, "consumed": progress.consumed}
+    return {"kind": "breakdown", **position, **breakdown.as_metrics()}
+
+
 class History(MetricWriter):
     """Keeps all records in memory.
 
@@ -54,3 +61,7 @@ class History(MetricWriter):
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Adds a record per split."""
         self.records += of_evaluation(progress, evaluation)
+
+    def breakdown(self, progress: Progress, breakdown: Breakdown) -> None:
+        """Adds a record."""
+        self.records.append(of_breakdown(progress, breakdown))

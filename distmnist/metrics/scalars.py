@@ -29,6 +29,11 @@ _DESCRIPTIONS = {
     "in examples per second.",
     "step_ms": "Duration of a step, in milliseconds: a percentile of the newest "
     "measurements (p50 is the median).",
+    "goodput": "Share of the time since the previous point that steps took, from 0 to "
+    "1; the rest went to evaluations, checkpoints and preparation.",
+    "breakdown": "What a step's time goes to, in milliseconds, after the steps of "
+    "--profile; floating-point operations of a step, and per second at the peak; "
+    "their ratio, the utilization, from 0 to 1.",
     "precision": "Accuracy, from 0 to 1: the fraction of the split's examples whose "
     "label has the highest logit.",
     "precision_of_class": "Precision of a class on the test split, from 0 to 1: the "

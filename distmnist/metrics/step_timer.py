@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import numpy as np
@@ -30,6 +31,7 @@ class StepTimer:
         self._written = self._measured = run.start
         self._step_ms: deque[float] = deque(maxlen=_WINDOW)
         self._writer = writer
+        self._clock = time.perf_counter()
 
     def measure(self, progress: Progress) -> None:
         """Measures the steps since the previous stop of the loop."""
@@ -42,6 +44,7 @@ class StepTimer:
         """Writes the metrics of the steps since the previous call."""
         before, self._written = self._written, progress
         seconds = progress.seconds - before.seconds
+        clock, self._clock = self._clock, time.perf_counter()
         step = np.int64(progress.step - 1)  # TensorFlow would keep a Python integer
         rate = schedules.learning_rate(
             self._run.config, self._run.cluster.size, step, progress.ramp
@@ -59,6 +62,7 @@ class StepTimer:
                 examples_per_sec=(progress.consumed - before.consumed) / seconds,
                 sec_per_step=seconds / (progress.step - before.step),
                 step_ms={f"p{p}": ms for p, ms in zip(_PERCENTILES, percentiles)},
+                goodput=seconds / (self._clock - clock),
                 epoch=progress.consumed / self._run.num_examples,
             )
         )

@@ -28,6 +28,7 @@ from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.metrics import most_wrong
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.types import (
     Evaluation,
@@ -96,7 +97,13 @@ class TensorBoardWriter(MetricWriter):
 
     def train(self, metrics: TrainMetrics) -> None:
         """Writes scalars."""
-        names = ("loss", "learning_rate", "gradient_norm", "examples_per_sec")
+        names = (
+            "loss",
+            "learning_rate",
+            "gradient_norm",
+            "examples_per_sec",
+            "goodput",
+        )
         values = {name: getattr(metrics, name) for name in names}
         values.update({f"step_ms/{name}": ms for name, ms in metrics.step_ms.items()})
         self._scalars.write(values, metrics.step, metrics.consumed, ("loss",))
@@ -130,6 +137,14 @@ class TensorBoardWriter(MetricWriter):
         self._pending = (progress.step, evaluation)
         if time.monotonic() - self._drawn > _IMAGE_SECONDS:
             self._draw()
+        self._file.flush()
+
+    def breakdown(self, progress: Progress, breakdown: Breakdown) -> None:
+        """Writes scalars."""
+        values = breakdown.as_metrics()
+        self._scalars.write(
+            {f"breakdown/{k}": v for k, v in values.items()}, progress.step
+        )
         self._file.flush()
 
     def _write_hparams_config(self, results: Mapping[str, SplitResult]) -> None:

@@ -13,6 +13,7 @@ from distmnist.core.config import Config
 from distmnist.core.progress import Progress
 from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.models.network import Network
 
 
@@ -181,6 +182,8 @@ class TrainMetrics(NamedTuple):
         examples_per_sec: throughput of all ranks together.
         sec_per_step: mean duration of a step, in seconds.
         step_ms: percentiles of the duration of a step, in milliseconds, by name.
+        goodput: share of the time since the previous log line that steps took, in
+            [0, 1]; the rest went to evaluations, checkpoints and preparation.
         epoch: passes over the training split so far, a fraction.
     """
 
@@ -192,6 +195,7 @@ class TrainMetrics(NamedTuple):
     examples_per_sec: float
     sec_per_step: float
     step_ms: Mapping[str, float]
+    goodput: float
     epoch: float
 
 
@@ -210,6 +214,14 @@ class MetricWriter:
         Args:
             progress: training progress.
             evaluation: the result.
+        """
+
+    def breakdown(self, progress: Progress, breakdown: Breakdown) -> None:
+        """Writes what a step's time goes to.
+
+        Args:
+            progress: training progress.
+            breakdown: the parts of a step.
         """
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from distmnist.core.flags import to_flags
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.console import ConsoleWriter
 from distmnist.metrics.jsonl import JsonLinesWriter
 from distmnist.metrics.tensorboard import TensorBoardWriter
@@ -83,6 +84,10 @@ class _AllWriters(MetricWriter):
     def evaluation(self, progress: Progress, evaluation: Evaluation) -> None:
         """Calls all writers."""
         self._call(lambda writer: writer.evaluation(progress, evaluation))
+
+    def breakdown(self, progress: Progress, breakdown: Breakdown) -> None:
+        """Calls all writers."""
+        self._call(lambda writer: writer.breakdown(progress, breakdown))
 
     def close(self) -> None:
         """Closes all writers."""

@@ -88,9 +88,20 @@ class DistributedSgd:
         Returns:
             The gradients, averaged over all ranks, in the form that they were sent in.
         """
-        gradients = self._sgd.compute_gradients(loss, self._variables)
-        self._sgd.apply_gradients(gradients, self._step)
-        return [gradient for gradient, _ in gradients]
+        pairs = self._sgd.compute_gradients(loss, self._variables)
+        self._sgd.apply_gradients(pairs, self._step)
+        gradients = [gradient for gradient, _ in pairs]
+        self._sent = [gradient.shape for gradient in gradients]
+        return gradients
+
+    def send(self) -> list[tf.Tensor]:
+        """Averages what has the gradients' shapes, in the graph, once they are traced.
+
+        Returns:
+            The averages, of no meaning.
+        """
+        zeros = [tf.zeros(shape) for shape in self._sent]
+        return list(self._sgd._allreduce_grads(zeros, None))
 
 
 class _Dense:

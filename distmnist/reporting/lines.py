@@ -36,6 +36,7 @@ class _Train(_Any):
     loss: float
     gradient_norm: float
     examples_per_sec: float
+    goodput: float | None = None  # not in version 0.1
 
 
 class _Eval(_Any):
@@ -44,7 +45,16 @@ class _Eval(_Any):
     metrics: dict[str, float]
 
 
-_KINDS = {"train": _Train, "eval": _Eval}
+class _Breakdown(_Any):
+    step_ms: float
+    input_ms: float
+    compute_ms: float
+    exposed_ms: float
+    hidden_ms: float
+    utilization: float | None = None
+
+
+_KINDS = {"train": _Train, "eval": _Eval, "breakdown": _Breakdown}
 
 
 def read(path: Path) -> list[Line]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,7 @@ class RunRecord(NamedTuple):
         saved: metadata of the newest checkpoint; None if there is no valid one.
         evaluation: evaluation of that checkpoint; None if it failed.
         failure: reason why there is no evaluation; else empty.
+        breakdown: newest "breakdown" line; empty if there is none.
     """
 
     name: str
@@ -64,6 +66,7 @@ class RunRecord(NamedTuple):
     saved: Saved | None
     evaluation: CheckpointEvaluation | None
     failure: str
+    breakdown: Line = MappingProxyType({})
 
     @property
     def num_examples(self) -> int | None:
@@ -136,6 +139,7 @@ def read(
     logged = lines.read(RunDirectory(log_dir).metrics)
     starts = [line for line in logged if line["kind"] == "start"]
     logged = sorted(_with_elapsed(logged), key=lambda line: int(line["step"]))
+    breakdowns = [line for line in logged if line["kind"] == "breakdown"]
     evals: dict[str, list[Line]] = {}
     for line in logged:
         if line["kind"] == "eval":
@@ -154,6 +158,7 @@ def read(
         saved=saved,
         evaluation=evaluation,
         failure=failure,
+        breakdown=breakdowns[-1] if breakdowns else {},
     )
 
 

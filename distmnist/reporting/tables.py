@@ -17,6 +17,16 @@ _OMITTED = ("kind", "step", "size", "time", "elapsed", "log_dir")
 
 _MISSING = "-"
 
+# Of the breakdown of a step: title and format.
+_PARTS = {
+    "step_ms": ("Step, ms", ",.3g"),
+    "input_ms": ("Input, ms", ",.3g"),
+    "compute_ms": ("Computing, ms", ",.3g"),
+    "exposed_ms": ("Communication exposed, ms", ",.3g"),
+    "hidden_ms": ("Communication hidden, ms", ",.3g"),
+    "utilization": ("FLOP utilization", ".0%"),
+}
+
 # Fields of Config that do not influence the results.
 _OPERATION = {
     field.name
@@ -77,6 +87,17 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
         values = [line["examples_per_sec"] for line in run.train]
         return float(np.median(values)) if values else None
 
+    def goodput(run: RunRecord) -> float | None:
+        """Of the whole run: each line's is of the time since the line before it."""
+        times = np.diff([0.0, *(line["elapsed"] for line in run.train)])
+        shares = [line["goodput"] for line in run.train]
+        if None in shares or not np.sum(times):
+            return None
+        return float(np.average(shares, weights=times))
+
+    def part(name: str) -> Callable[[RunRecord], float | None]:
+        return lambda run: run.breakdown.get(name)
+
     def column(
         title: str,
         value: Callable[[RunRecord], float | None],
@@ -106,8 +127,14 @@ def results(runs: Sequence[RunRecord]) -> list[Column]:
         ),
         column("Loss, last global batch", newest("loss"), ".4g"),
         column("Examples/s, median", throughput, ",.0f", max),
+        column("Time in steps", goodput, ".0%"),
         column("Steps", newest("step"), ",.0f"),
         column("Epochs", newest("epoch"), ",.4g"),
+        *(
+            column(title, part(name), form)
+            for name, (title, form) in _PARTS.items()
+            if any(run.breakdown for run in runs)
+        ),
     ]
 
 

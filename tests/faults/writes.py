@@ -217,7 +217,7 @@ def results(run: Path) -> dict[str, Any]:
         for name in reader.get_variable_to_shape_map()
         if name != "metadata"
     }
-    timed = ("time", "examples_per_sec", "step_ms")
+    timed = ("time", "examples_per_sec", "step_ms", "goodput")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     logged = [
         {name: value for name, value in line.items() if name not in timed}

@@ -14,7 +14,8 @@ from distmnist.metrics.profiler import Profiler
 
 
 def test_profiles_a_range_of_steps(tmp_path: Path) -> None:
-    profiler = Profiler((3, 5), RunDirectory(tmp_path), 0, (0, 9))
+    ended: list[Progress] = []
+    profiler = Profiler((3, 5), RunDirectory(tmp_path), 0, (0, 9), ended.append)
     assert [profiler.next_step(step, 9) for step in range(9)] == [3, 3, 3, 5, 5] + [
         9
     ] * 4
@@ -22,15 +23,18 @@ def test_profiles_a_range_of_steps(tmp_path: Path) -> None:
         if profiler.is_due(step, 9):
             profiler(Progress(step, 0))
         assert profiler._running == (step in (3, 4))
+    assert [progress.step for progress in ended] == [5]
     assert list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))
 
 
 def test_stops_with_the_run(tmp_path: Path) -> None:
-    profiler = Profiler((3, 50), RunDirectory(tmp_path), 0, (0, 9))
+    ended: list[Progress] = []
+    profiler = Profiler((3, 50), RunDirectory(tmp_path), 0, (0, 9), ended.append)
     for step in (3, 9):
         assert profiler.is_due(step, 9)
         profiler(Progress(step, 0))
     assert not profiler._running
+    assert [progress.step for progress in ended] == [9]
 
 
 @pytest.mark.parametrize(
@@ -50,10 +54,11 @@ def test_says_if_nothing_is_profiled(
     profiles: bool,
     warns: bool,
 ) -> None:
+    ended: list[Progress] = []
     logging.use_absl_handler()
     caplog.handler.setLevel("INFO")
     python_logging.getLogger("absl").addHandler(caplog.handler)
-    profiler = Profiler((3, 5), RunDirectory(tmp_path), 0, (start, end))
+    profiler = Profiler((3, 5), RunDirectory(tmp_path), 0, (start, end), ended.append)
     for step in range(start + 1, end + 1):
         if profiler.is_due(step, end):
             profiler(Progress(step, 0))
@@ -61,11 +66,14 @@ def test_says_if_nothing_is_profiled(
     python_logging.getLogger("absl").removeHandler(caplog.handler)
     assert ("nothing is profiled" in caplog.text) == warns
     assert bool(list(tmp_path.glob("plugins/profile/*/*.xplane.pb"))) == profiles
+    assert len(ended) == profiles
 
 
 def test_other_ranks_stop_at_the_same_steps_and_write_nothing(tmp_path: Path) -> None:
-    profiler = Profiler((3, 5), RunDirectory(tmp_path), 1, (0, 9))
+    ended: list[Progress] = []
+    profiler = Profiler((3, 5), RunDirectory(tmp_path), 1, (0, 9), ended.append)
     assert profiler.next_step(0, 9) == 3
     for step in (3, 5):
         profiler(Progress(step, 0))
     assert list(tmp_path.iterdir()) == []
+    assert [progress.step for progress in ended] == [5]  # measures together with rank 0

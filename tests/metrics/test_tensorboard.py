@@ -121,7 +121,7 @@ def test_serves_everything_of_a_run(server: str, run_dir: Path) -> None:
             200 * step: value for step, value in scalars(server, run, tag).items()
         }
     served = get(server, "plugin/scalars/tags")
-    assert len(served["digits"]) == 28
+    assert len(served["digits"]) == 29
     for tags in served.values():
         for tag, metadata in tags.items():
             assert metadata["description"], tag

@@ -22,6 +22,7 @@ from distmnist.data.dataset import DatasetSpec, Split
 from distmnist.data.pipeline import InputPipeline
 from distmnist.data.sources.mnist import SPEC
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.records import History
 from distmnist.metrics.scalars import ScalarWriter
 from distmnist.metrics.step_timer import StepTimer
@@ -59,6 +60,9 @@ PRICES = DatasetSpec((3,), feature_dtype="float32", target_name="price")
 TEST = Split(np.zeros((2, 784), np.uint8), np.array([9, 4], np.int32))
 
 
+BREAKDOWN = Breakdown(10.0, 1.0, 6.0, 3.0, 2.0, flops=4e6, peak_flops=1e9)
+
+
 def write_metrics(directory: Path, rank: int, numbers: bool = False) -> None:
     """Writes the metrics of 100 steps in 2 seconds, and of an evaluation.
 
@@ -79,6 +83,7 @@ def write_metrics(directory: Path, rank: int, numbers: bool = False) -> None:
     writer.graph(double.get_concrete_function(tf.TensorSpec([])).graph)
     run = Run(config, cluster, 55000, Progress(0, 0), 100)
     timer = StepTimer(run, writer)
+    timer._clock -= 4  # of which steps took 2
     for step, seconds in ((50, 1.5), (60, 1.6), (100, 2.0)):
         progress = Progress(step, 200 * step, 0.567, seconds, gradient_norm=0.5)
         timer.measure(progress)
@@ -91,6 +96,7 @@ def write_metrics(directory: Path, rank: int, numbers: bool = False) -> None:
         network = registry.create(config, SPEC)
         evaluation = Evaluation(RESULTS, TEST, network, SPEC)
     writer.evaluation(progress, evaluation)
+    writer.breakdown(progress, BREAKDOWN)
     writer.close()
 
 
@@ -139,12 +145,15 @@ def test_tensorboard_has_the_metrics_and_plots_of_numbers(tmp_path: Path) -> Non
 def test_metrics_are_json_lines(tmp_path: Path) -> None:
     write_metrics(tmp_path, rank=0)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    start, train, *evaluations = (json.loads(line) for line in lines)
+    start, train, *evaluations, parts = (json.loads(line) for line in lines)
     assert (start["kind"], start["tensorflow"]) == ("start", tf.__version__)
     assert train.pop("time") > 1.7e9
     assert math.isclose(train.pop("learning_rate"), 0.2, rel_tol=1e-6)
     # 10 ms per step after the first call, which builds the graph.
     assert train.pop("step_ms") == pytest.approx({"p50": 10, "p95": 10, "p99": 10})
+    assert train.pop("goodput") == pytest.approx(0.5, rel=0.2)
+    assert (parts["kind"], parts["step"], parts["step_ms"]) == ("breakdown", 100, 10.0)
+    assert parts["utilization"] == 0.4
     assert train == {
         "kind": "train",
         "step": 100,
@@ -180,6 +189,8 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
         "learning_rate",
         "gradient_norm",
         "examples_per_sec",
+        "goodput",
+        "breakdown/exposed_ms",
         "step_ms/p50",
         "recall_of_class/9",
         "test/confusion_matrix",
@@ -237,7 +248,7 @@ def test_other_ranks_write_nothing(
 def test_a_file_that_is_removed_ends_the_run(tmp_path: Path, name: str) -> None:
     cluster = Cluster()
     writer = create_writer(Config(log_dir=str(tmp_path)), cluster, 0, History())
-    metrics = TrainMetrics(1, 100, 0.5, 0.1, 1.0, 1.0, 1.0, {}, 0.0)
+    metrics = TrainMetrics(1, 100, 0.5, 0.1, 1.0, 1.0, 1.0, {}, 0.5, 0.0)
     writer.train(metrics)
     (path,) = tmp_path.glob(name)
     path.unlink()
@@ -262,7 +273,7 @@ def test_a_closed_pipe_is_not_the_run_directorys_fault(
         "standard output: cannot be written to (Broken pipe); training continues "
         "without it"
     ]
-    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 5
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 6
 
 
 def test_no_integer_stays_in_tensorflow(

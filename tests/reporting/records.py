@@ -38,6 +38,7 @@ def lines(steps: int = 40, size: int = 1, **values: Any) -> list[Line]:
             "loss": 2.3 / step,
             "gradient_norm": 1 / step,
             "examples_per_sec": 1000.0 * size + step,
+            "goodput": 0.5,
             "epoch": step * size / 2,
             "size": size,
             "time": 1.7e9 + step,

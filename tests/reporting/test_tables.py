@@ -59,6 +59,20 @@ def test_no_value_is_best_where_all_are_equal_or_none_is_a_number() -> None:
     assert (loss.cells, loss.best) == (["nan", "inf", "-inf"], [False] * 3)
 
 
+def test_what_a_step_consists_of_is_shown_where_it_was_measured() -> None:
+    parts = {"step_ms": 10.0, "input_ms": 1.0, "compute_ms": 6.0, "exposed_ms": 3.0}
+    line = {**parts, "hidden_ms": 2.0, "utilization": None}
+    runs = [record("a"), record("b")._replace(breakdown=line)]
+    cells = {column.title: column.cells for column in tables.results(runs)}
+    assert cells["Communication exposed, ms"] == ["-", "3"]
+    assert cells["FLOP utilization"] == ["-", "-"]
+    assert cells["Time in steps"] == ["50%", "50%"]
+    old = [record("c")._replace(train=lines(goodput=None))]
+    cells = {column.title: column.cells for column in tables.results(old)}
+    assert "Communication exposed, ms" not in cells
+    assert cells["Time in steps"] == ["-"]
+
+
 def test_settings_that_differ_come_first() -> None:
     runs = [
         record("a", learning_rate=0.1, seed=1),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from distmnist.core.errors import InputError
 
 DEFLATED = 1032  # bytes that one byte of gzip or zip can hold at most
-_HEADERS = {
+_HEADERS: dict[tuple[int, int], Callable[[BinaryIO], Any]] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
