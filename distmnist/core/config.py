@@ -296,7 +296,7 @@ class Config:
     )
     profile: tuple[int, ...] = option(
         (),
-        "Steps to write a TensorFlow profile of; then the parts of a step are measured.",
+        "Steps to profile with TensorFlow; then the parts of a step are measured.",
         PERFORMANCE,
         STEP_RANGE,
         unit="steps",
