@@ -18,7 +18,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def write(
-    path: str, values: Mapping[str, NDArray[Any]], metadata: Mapping[str, object]
+    path: str,
+    values: Mapping[str, NDArray[Any] | tf.Tensor],
+    metadata: Mapping[str, object],
 ) -> None:
     """Writes a checkpoint, whole or not at all; when it returns, it is durable.
+
+    In two parts, `write_hidden` and `publish`, which can also be called one by one: the
+    values are needed for the first only.
 
     Args:
         path: without suffix.
@@ -56,17 +61,33 @@ def write(
     Raises:
         RunError: it cannot be written; nothing of it is left.
     """
-    # TensorFlow would encode a path as UTF-8, whatever the file system's encoding is.
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}")
+    write_hidden(path, values, metadata)
+    publish(path)
+
+
+def write_hidden(
+    path: str,
+    values: Mapping[str, NDArray[Any] | tf.Tensor],
+    metadata: Mapping[str, object],
+) -> None:
+    """Writes the files of a checkpoint under hidden names; see `write`."""
     tensors = {**values, _METADATA: json.dumps(metadata)}
-    try:
+    with _whole_or_nothing(path):
         tf.raw_ops.SaveV2(
-            prefix=os.fsencode(temporary),
+            # TensorFlow would encode a path as UTF-8, whatever the file system's
+            # encoding is.
+            prefix=os.fsencode(_hidden(path)),
             tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
         )
+
+
+def publish(path: str) -> None:
+    """Has a checkpoint appear under its names, once it is durable; see `write`."""
+    directory, name = os.path.split(path)
+    temporary = _hidden(path)
+    with _whole_or_nothing(path):
         written = {
             suffix: reader.File(temporary + suffix) for suffix in (_DATA, _INDEX)
         }
@@ -76,12 +97,27 @@ def write(
         for suffix in _SUFFIXES:
             os.rename(temporary + suffix, path + suffix)
         _sync(directory)
+
+
+def _hidden(path: str) -> str:
+    """Returns a hidden path, by that which is not; without suffix."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}")
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(path: str) -> Iterator[None]:
+    """Deletes what there is of a checkpoint, if it cannot be written inside."""
+    try:
+        yield
     except (tf.errors.OpError, OSError) as error:
         with contextlib.suppress(OSError):
             delete(path)
+        directory, name = os.path.split(path)
         with contextlib.suppress(OSError):
             for leftover in Path(directory).glob(f".{name}.*"):
-                leftover.unlink()
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
         raise RunError(
             f"checkpoint {path}: cannot be written ({_reason(error)}); nothing earlier "
             f"is lost: free some space, and {resuming.how_to_continue()}"

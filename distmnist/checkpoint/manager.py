@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from distmnist.checkpoint import format, identity, rollback
-from distmnist.core import resuming
+from distmnist.core import arrays, resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.progress import Progress
@@ -24,14 +24,19 @@ from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.types import SplitResult
 
+_LARGE = 2**26  # bytes that are written at once, rather than copied for later
+_MOST_IN_FLIGHT = 2
+
 
 class CheckpointManager:
     """Saves a run, and restores it; all ranks call its methods.
 
     Training continues while a checkpoint is written: it waits only for a copy of the
-    variables, and for the previous write, so that one at most is in flight. As a
-    context manager, it waits for the last one at the end, and releases the run
-    directory.
+    variables, and for previous writes, so that two at most are in flight (the best one
+    may be that of the same step). Large variables are not copied but written at once,
+    to the page cache, which takes no longer; training continues while they reach the
+    disk. As a context manager, it waits for the last one at the end, and releases the
+    run directory.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class CheckpointManager:
         self._best = -math.inf  # signed value of that metric in the best checkpoint
         self._saved = -1  # step of the newest checkpoint
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._in_flight: concurrent.futures.Future[None] | None = None
+        self._in_flight: list[concurrent.futures.Future[None]] = []
 
     def __enter__(self) -> CheckpointManager:
         """Acquires nothing yet: `restore` does."""
@@ -138,9 +143,12 @@ class CheckpointManager:
         Raises:
             RunError: on rank 0, if it cannot be.
         """
-        in_flight, self._in_flight = self._in_flight, None
-        if in_flight:
-            in_flight.result()
+        self._wait_for_all_but(0)
+
+    def _wait_for_all_but(self, count: int) -> None:
+        """Waits until no more than so many checkpoints are being written."""
+        while len(self._in_flight) > count:
+            self._in_flight.pop(0).result()
 
     def _start(
         self,
@@ -149,11 +157,14 @@ class CheckpointManager:
         more: Mapping[str, Any],
         keep: int,
     ) -> None:
-        self.wait()
+        self._wait_for_all_but(_MOST_IN_FLIGHT - 1)
         self._directory.assert_in_place()
-        values = {name: v.numpy() for name, v in self._variables.items()}
+        values = {name: v.read_value() for name, v in self._variables.items()}
+        is_large = sum(map(_num_bytes, values.values())) > _LARGE
+        if not is_large:  # a later step would copy the tensors, one by one
+            values = {name: value.numpy() for name, value in values.items()}
         for name, value in values.items():
-            if not np.isfinite(value).all():
+            if not np.isfinite(arrays.view(value)).all():
                 raise RunError(
                     f"{name} is no longer finite at step {progress.step}, and is not "
                     "saved; "
@@ -167,21 +178,33 @@ class CheckpointManager:
             **more,
         }
 
+        path = directory.checkpoint(progress.step)
+        if is_large:
+            self._create(directory)
+            format.write_hidden(path, values, metadata)
+            values.clear()
+
         def write_and_prune() -> None:
-            path = directory.checkpoint(progress.step)
-            try:
-                if directory is not self._directory:
-                    directory.path.mkdir(exist_ok=True)
-            except OSError as error:
-                raise RunError(
-                    f"{directory.path}: cannot be created ({error.strerror}); "
-                    f"{resuming.how_to_continue()}"
-                ) from None
-            format.write(path, values, metadata)
+            if is_large:
+                format.publish(path)
+            else:
+                self._create(directory)
+                format.write(path, values, metadata)
             self._directory.assert_in_place()
             _prune(directory, progress.step, keep)
 
-        self._in_flight = self._thread.submit(write_and_prune)
+        self._in_flight.append(self._thread.submit(write_and_prune))
+
+    def _create(self, directory: RunDirectory) -> None:
+        """Creates the directory of the best checkpoint, if it is that one."""
+        try:
+            if directory is not self._directory:
+                directory.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{directory.path}: cannot be created ({error.strerror}); "
+                f"{resuming.how_to_continue()}"
+            ) from None
 
     def restore(self, committed: Progress | None = None) -> Progress | None:
         """Prepares the run directory, and restores its newest checkpoint.
@@ -274,6 +297,11 @@ def _prune(directory: RunDirectory, step: int, keep: int) -> None:
             directory.path,
             error.strerror,
         )
+
+
+def _num_bytes(tensor: tf.Tensor) -> int:
+    num_bytes: int = tensor.shape.num_elements() * tensor.dtype.size
+    return num_bytes
 
 
 def _working_directory() -> str:

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from distmnist.core import arrays
 from distmnist.core.errors import InputError, UserError, on_all_ranks
 from distmnist.distributed.watchdog import Heartbeat, list_ranks, watchdog
 
@@ -202,7 +203,10 @@ class Cluster:
         """
         if self.size == 1:
             return
-        sums = {name: zlib.crc32(v.numpy().data) for name, v in variables.items()}
+        sums = {
+            name: zlib.crc32(arrays.view(variable.read_value()).data)
+            for name, variable in variables.items()
+        }
         all_sums = self.allgather(sums)
         for name in sums:
             others = [r for r, s in enumerate(all_sums) if s[name] != all_sums[0][name]]

@@ -278,6 +278,50 @@ def test_training_continues_while_it_is_written(
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_large_variables_are_written_at_once_and_published_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, may_continue = format.publish, threading.Event()
+
+    def slow(path: str) -> None:
+        assert may_continue.wait(60)
+        publish(path)
+
+    monkeypatch.setattr(format, "publish", slow)
+    monkeypatch.setattr("distmnist.checkpoint.manager._LARGE", 100)
+    manager, variables = create(small(tmp_path))
+    before = flat(variables)
+    with manager:
+        manager.restore()
+        manager.save(Progress(9, 900))
+        manager.save_best(Progress(9, 900), precision(5))  # does not wait for the first
+        assert not list(tmp_path.rglob("model.ckpt-9.*"))
+        written = tmp_path / ".model.ckpt-9.data-00000-of-00001"
+        assert written.stat().st_size > sum(array.nbytes for array in before)
+        weights = variables["hidden1/weights"]
+        weights.assign_add(weights)
+        may_continue.set()
+    assert names(tmp_path) == names(tmp_path / "best") == {"model.ckpt-9"}
+    manager, loaded = create(small(tmp_path))
+    with manager:
+        manager.restore()
+    for mine, theirs in zip(flat(loaded), before):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_large_checkpoint_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distmnist.checkpoint.manager._LARGE", 100)
+    manager, _ = create(small(tmp_path))
+    with manager:
+        manager.restore()
+        (tmp_path / ".model.ckpt-9.index").mkdir()  # in the way
+        with pytest.raises(RunError, match=r"model\.ckpt-9: cannot be written"):
+            manager.save(Progress(9, 900))
+    assert [path.name for path in tmp_path.glob("*ckpt*")] == [".model.ckpt-9.index"]
+
+
 def test_restart_archives_the_existing_run(tmp_path: Path) -> None:
     saved(tmp_path, 10)
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')

@@ -290,3 +290,16 @@ def test_no_integer_stays_in_tensorflow(
     assert [type(step) for step in steps] == [np.int64]
     pipeline = InputPipeline(TEST, SPEC, batch_size=1, seed=0)
     assert type(pipeline.take(1).position) is np.int64
+
+
+def test_a_histogram_is_of_a_million_values_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distmnist.metrics.tensorboard._MOST_VALUES", 1000)
+    write_metrics(tmp_path, rank=0)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for tag, count in (("hidden1/weights", 994), ("hidden1/biases", 128)):
+        (event,) = events.Tensors(tag)
+        buckets = tf.make_ndarray(event.tensor_proto)
+        assert buckets[:, 2].sum() == count
