@@ -256,8 +256,7 @@ class Config:
     gradient_buckets: int = option(
         0,
         "Number of parts in which gradients are sent, the first of them while others "
-        "are computed; 0: on a GPU one per 4 MB, up to 16; on a CPU one, as sending "
-        "takes its time.",
+        "are computed; 0: one per 64 MB; on a GPU one per 4 MB, up to 16.",
         PERFORMANCE,
         at_least(0),
         unit="buckets",

@@ -22,6 +22,15 @@ def available() -> int:
     return max(1, int(min(len(os.sched_getaffinity(0)), quota())))
 
 
+def are_shared(local_size: int) -> bool:
+    """Returns whether there are fewer cores than ranks on this host.
+
+    Args:
+        local_size: number of ranks on this host.
+    """
+    return min(os.cpu_count() or 1, quota()) < local_size
+
+
 def share(local_size: int) -> int:
     """Returns the number of cores for each rank of this host, at least 1.
 

@@ -85,8 +85,10 @@ def configure_tensorflow(
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     if "TF_NUM_INTEROP_THREADS" not in os.environ:
         # The operations of a step depend on one another: a second thread would only
-        # pass the work back and forth. But an allreduce completes on another thread.
-        tf.config.threading.set_inter_op_parallelism_threads(1 if size == 1 else 2)
+        # pass the work back and forth. But an allreduce completes on another thread,
+        # and has it go on there, if that has a core.
+        threads = 1 if size == 1 or cores.are_shared(local_size) else 2
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def choose_gpu(local_rank: int) -> bool:

@@ -29,6 +29,7 @@ with process.blocked_imports("sklearn", "matplotlib"), process.frozen_gc():
 T = TypeVar("T")
 
 _ELASTIC_TIMEOUT = 600.0  # Horovod's default, in seconds
+_BROADCAST_BYTES = 2**26  # of variables that are sent at once
 
 
 class HorovodCluster(Cluster):
@@ -106,11 +107,18 @@ class HorovodCluster(Cluster):
         self, variables: Sequence[tf.Variable], root: int = 0
     ) -> None:
         def broadcast() -> None:
+            # All at once would take the memory of all variables once more.
+            in_flight, previous = 0, []
+            assigned: list[tf.Operation] = []
             for number, variable in enumerate(variables):
+                in_flight += variable.shape.num_elements() * variable.dtype.size
+                if in_flight > _BROADCAST_BYTES:
+                    in_flight, previous, assigned = 0, assigned, []
                 # Numbered for the same reason as in _allreduce.
                 name = f"HorovodBroadcast_{number}"
-                value = hvd.broadcast(variable, root, name, ignore_name_scope=True)
-                variable.assign(value)
+                with tf.control_dependencies(previous):
+                    value = hvd.broadcast(variable, root, name, ignore_name_scope=True)
+                assigned.append(variable.assign(value))
 
         # TensorFlow would warn of a function that is called once only.
         tf.function(broadcast, autograph=False).get_concrete_function()()

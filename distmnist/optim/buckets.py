@@ -12,9 +12,11 @@ import tensorflow as tf
 
 from distmnist.core.config import Config
 
-# Not measured on a GPU. Of 24 MB at 1 Gbit/s, 8 buckets hide four fifths of the sending
-# (tests/benchmarks/overlap).
-_BYTES, _MOST = 2**22, 16
+# Buckets that hide sending behind computing: of 24 MB at 1 Gbit/s, 8 hide four fifths
+# (tests/benchmarks/overlap). Not measured on a GPU.
+_HIDING_BYTES, _MOST = 2**22, 16
+# Gradients are copied into their bucket, and back: what is larger takes memory twice.
+_COPIED_BYTES = 2**26
 
 
 def count(config: Config, num_bytes: int, on_gpu: bool) -> int:
@@ -27,11 +29,12 @@ def count(config: Config, num_bytes: int, on_gpu: bool) -> int:
     """
     if config.gradient_buckets:
         return config.gradient_buckets
+    least = max(1, round(num_bytes / _COPIED_BYTES))
     # Sending takes the CPU's time, which a backward pass on the CPU needs itself. XLA
     # returns all gradients at once.
     if not on_gpu or config.xla:
-        return 1
-    return max(1, min(_MOST, round(num_bytes / _BYTES)))
+        return least
+    return max(least, min(_MOST, round(num_bytes / _HIDING_BYTES)))
 
 
 def split(gradients: Sequence[tf.Tensor], buckets: int) -> list[list[int]]:

@@ -80,6 +80,7 @@ def test_ranks_share_the_host_and_its_quota(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(own)))
     monkeypatch.setattr(cores, "quota", lambda: quota)
     assert cores.share(ranks) == expected
+    assert cores.are_shared(ranks) == (ranks > min(host, quota))
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 
 import pytest
 
 from distmnist.distributed import process
 from distmnist.distributed.launchers import Placement
+from tests import launching
 
 NAMES = (
     "TF_CPP_MIN_LOG_LEVEL",
@@ -16,6 +18,7 @@ NAMES = (
     "HOROVOD_CYCLE_TIME",
     "OMPI_MCA_btl",
     "HOROVOD_FUSION_THRESHOLD",
+    "HOROVOD_SLEEP_BESIDE_OTHERS",
 )
 
 
@@ -31,11 +34,27 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_ranks_yield_where_they_share_cores() -> None:
-    process.prepare_environment(Placement(3, 0, 0, 3))
-    assert "OMPI_MCA_mpi_yield_when_idle" not in os.environ
+def test_ranks_sleep_beside_others_unless_those_are_ranks() -> None:
+    process.prepare_environment(Placement(5, 0, 0, 5))
+    assert (os.environ[NAMES[1]], NAMES[5] in os.environ) == ("1", False)
     process.prepare_environment(Placement(4, 0, 0, 4))
-    assert os.environ[NAMES[1]] == "1"
+    assert (os.environ[NAMES[1]], os.environ[NAMES[5]]) == ("1", "1")
+
+
+@pytest.mark.ranks
+def test_horovods_patch_replaces_open_mpis_yielding() -> None:
+    program = (
+        "import ctypes, horovod.tensorflow as hvd\n"
+        "hvd.init()\n"
+        "library = ctypes.CDLL('libopen-pal.so.40')\n"
+        "yields = ctypes.c_bool.in_dll(library, 'opal_progress_yield_when_idle')\n"
+        "print('rank', hvd.rank(), yields.value, flush=True)\n"
+        "hvd.shutdown()"
+    )
+    rank = (sys.executable, "-c", program)
+    sleeps = ("-np", 1, "-x", f"{NAMES[5]}=1", *rank)
+    done = launching.run(("mpirun", *sleeps, ":", "-np", 1, *rank), env={NAMES[1]: "1"})
+    assert sorted(done.stdout.splitlines()) == ["rank 0 False", "rank 1 True"]
 
 
 @pytest.mark.usefixtures("environment")

@@ -14,17 +14,17 @@ from distmnist.distributed import devices
 from distmnist.optim import buckets
 
 
-def test_gradients_on_a_cpu_are_one_bucket() -> None:
-    assert buckets.count(Config(), 2**30, on_gpu=False) == 1
+def test_gradients_on_a_cpu_are_a_bucket_for_each_64_mb() -> None:
+    assert buckets.count(Config(), 24 * 2**20, on_gpu=False) == 1
     on_gpu = devices.has_gpu()  # there is none where tests run
-    assert buckets.count(Config(), 2**30, on_gpu) == 1
+    assert buckets.count(Config(), 2**30, on_gpu) == 16
 
 
 def test_gradients_on_a_gpu_are_a_bucket_for_each_4_mb() -> None:
-    expected = {100: 1, 5 * 2**20: 1, 24 * 2**20: 6, 2**30: 16}
+    expected = {100: 1, 5 * 2**20: 1, 24 * 2**20: 6, 2**30: 16, 2**32: 64}
     for num_bytes, number in expected.items():
         assert buckets.count(Config(), num_bytes, on_gpu=True) == number
-    assert buckets.count(Config(xla=True), 2**30, on_gpu=True) == 1
+    assert buckets.count(Config(xla=True), 24 * 2**20, on_gpu=True) == 1
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
