@@ -105,6 +105,10 @@ def choose_gpu(local_rank: int) -> bool:
     if gpus:
         # Where the launcher shows each rank its own GPU only, the index is 0.
         tf.config.set_visible_devices(gpus[local_rank % len(gpus)], "GPU")
+        if os.environ.get("TF_DETERMINISTIC_OPS") != "0":
+            # Some kernels add in the order in which a GPU's threads come: no two runs
+            # are the same, and no resumed one is the uninterrupted one.
+            tf.config.experimental.enable_op_determinism()
     return bool(gpus)
 
 

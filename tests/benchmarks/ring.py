@@ -42,6 +42,31 @@ class Ring(NamedTuple):
         messages, fraction = _terms(workers)
         return messages * self.alpha + fraction * size * self.beta
 
+    def step(
+        self,
+        compute: float,
+        size: float,
+        workers: int,
+        buckets: int = 1,
+        forward: float = 0.0,
+    ) -> float:
+        """Returns the predicted duration of a step in seconds.
+
+        The gradients' buckets are sent one after another, each once it is computed.
+
+        Args:
+            compute: Seconds of a step on one worker.
+            size: Bytes of gradients.
+            workers: Number of workers.
+            buckets: Number of buckets, which are alike.
+            forward: Seconds before the first gradient is begun, of `compute`.
+        """
+        end = 0.0
+        for number in range(1, buckets + 1):
+            computed = forward + (compute - forward) * number / buckets
+            end = max(end, computed) + self.seconds(size / buckets, workers)
+        return end
+
     def error(self, point: Point) -> float:
         """Returns the relative error of the prediction for a measurement."""
         return self.seconds(point.size, point.workers) / point.seconds - 1
@@ -66,18 +91,6 @@ def fit(points: Sequence[Point]) -> Ring:
         alone = terms.T @ ones / (terms**2).sum(axis=0)
         alpha, beta = (0.0, alone[1]) if alpha < 0 else (alone[0], 0.0)
     return Ring(float(alpha), float(beta))
-
-
-def efficiency(compute: float, communication: float, overlap: bool) -> float:
-    """Returns the weak-scaling efficiency: the share of compute in a step.
-
-    Args:
-        compute: Seconds of a step on one worker.
-        communication: Seconds of its allreduce.
-        overlap: Whether communication overlaps with compute fully; else not at all.
-    """
-    step = max(compute, communication) if overlap else compute + communication
-    return compute / step
 
 
 def _terms(workers: int) -> tuple[float, float]:

@@ -13,8 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from tests.benchmarks import ring
-from tests.benchmarks.predictions import WORKERS, Fabric, Network
+from tests.benchmarks.predictions import BUCKETS, WORKERS, Fabric, Network, efficiency
 from tests.benchmarks.ring import Point, Ring
 
 # Distinguishable with color vision deficiency, as are the markers.
@@ -48,7 +47,8 @@ def draw(
     figure.text(
         0.995,
         0.005,
-        "Lines: no overlap of allreduce and compute; shaded: up to full overlap; "
+        f"Lines: gradients sent at the end; shaded: up to {BUCKETS[-1]} buckets, sent "
+        "while others are computed; "
         "dotted: more workers than the interconnect supports",
         ha="right",
         va="bottom",
@@ -85,26 +85,20 @@ def _draw_fit(axis: Axes, points: Sequence[Point], fits: Mapping[int, Ring]) -> 
 
 def _draw_efficiency(axis: Axes, network: Network, fabrics: Sequence[Fabric]) -> None:
     for fabric, color, marker in zip(fabrics, _COLORS, _MARKERS):
-        none, full = (
-            np.array(
-                [
-                    ring.efficiency(
-                        network.compute,
-                        fabric.ring.seconds(4 * network.gradients, workers),
-                        overlap,
-                    )
-                    for workers in WORKERS
-                ]
-            )
-            for overlap in (False, True)
+        found = np.array(
+            [
+                [efficiency(network, fabric, workers, buckets) for workers in WORKERS]
+                for buckets in BUCKETS
+            ]
         )
+        none, most = found[0], found.max(axis=0)
         workers = np.array(WORKERS)
         exists = workers <= fabric.largest
         axis.plot(workers, none, ":" + marker, color=color, markersize=4)
         axis.plot(
             workers[exists], none[exists], "-" + marker, color=color, label=fabric.name
         )
-        axis.fill_between(workers, none, full, color=color, alpha=0.15, linewidth=0)
+        axis.fill_between(workers, none, most, color=color, alpha=0.15, linewidth=0)
     axis.set_xscale("log", base=2)
     axis.set_xticks(WORKERS, [f"{workers}" for workers in WORKERS])
     axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

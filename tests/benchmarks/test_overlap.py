@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks import neighbours
 from tests.benchmarks.overlap import __main__ as overlap
-from tests.benchmarks.overlap import hosts, plot
+from tests.benchmarks.overlap import hosts, model, plot
 
 needs_hosts = pytest.mark.skipif(bool(hosts.lacks()), reason=f"needs {hosts.lacks()}")
 
@@ -26,6 +26,24 @@ def test_times_are_compared_with_the_shortest_possible() -> None:
         "| sleep | 2 | 1 | 24 | 200 (1.00) | 100 (0.50) | 300 (1.50)"
     )
     assert second.startswith("| sleep | 2 | 1 | 100 |  |  | 1000 |")
+
+
+def test_steps_are_predicted_from_bare_allreduces_between_two_hosts() -> None:
+    def case(ranks: int, megabytes: float) -> overlap.Case:
+        return overlap.Case("sleep", ranks, 1.0, megabytes)
+
+    # 0.1 ms for each message, 1 GB/s: 2 messages of half the size each between two.
+    medians = {
+        case(2, 1): {"alone": 0.2, "bare": 0.0012, "flat": 0.2},
+        case(2, 100): {"alone": 0.2, "bare": 0.1002, "buckets": 0.25},
+        case(4, 100): {"alone": 0.2, "flat": 0.3},
+    }
+    assert not model.predict({case(2, 1): medians[case(2, 1)]})  # cannot be fitted
+    first, second, third = model.predict(medians)
+    assert first.predicted == pytest.approx(0.2012)
+    assert second.predicted == pytest.approx(0.2 + 0.1 / 8 + 0.0002)
+    assert third.predicted == pytest.approx(0.2 + 0.15 + 0.0006)
+    assert "Median error: 15%" in model.table([first, second, third])
 
 
 def test_cases_with_a_limit_are_drawn(tmp_path: Path) -> None:

@@ -36,10 +36,18 @@ def test_each_rank_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         tf.config, "set_visible_devices", lambda *call: visible.append(call)
     )
+    exact: list[bool] = []
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: exact.append(True)
+    )
     for local_rank in (0, 1, 2):
         devices.configure_tensorflow(local_rank, 3, 3, 0)
     assert visible == [("gpu0", "GPU"), ("gpu1", "GPU"), ("gpu0", "GPU")]
     assert grown == [("gpu0", True), ("gpu1", True)] * 3
+    assert exact == [True] * 3
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "0")
+    devices.configure_tensorflow(0, 1, 1, 0)
+    assert exact == [True] * 3
 
 
 def test_a_failing_import_shows_the_output_of_the_libraries() -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from tests.benchmarks import environment, processes
 from tests.benchmarks.contenders import choose, is_missing
-from tests.benchmarks.overlap import backward, plot
+from tests.benchmarks.overlap import backward, model, plot
 from tests.benchmarks.overlap.hosts import Hosts, lacks
 
 _BLOCKS = ("--blocks=4", "--block_steps=4")
@@ -122,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [{**case._asdict(), "seconds": seconds[case]} for case in cases]
     written = {"environment": about, "cases": rows, "failures": failures}
     (options.out / "results.json").write_text(json.dumps(written, indent=1))
+    if predictions := model.predict(medians):
+        print(f"\nThe scaling model:\n{model.table(predictions)}")
     plot.draw(medians, {n: c.title for n, c in CONTENDERS.items()}, options.out)
     for failure in failures:
         print(f"\n{failure}")
