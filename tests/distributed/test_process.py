@@ -44,11 +44,12 @@ def test_ranks_sleep_beside_others_unless_those_are_ranks() -> None:
 @pytest.mark.ranks
 def test_horovods_patch_replaces_open_mpis_yielding() -> None:
     program = (
-        "import ctypes, horovod.tensorflow as hvd\n"
+        "import ctypes, os, horovod.tensorflow as hvd\n"
         "hvd.init()\n"
         "library = ctypes.CDLL('libopen-pal.so.40')\n"
         "yields = ctypes.c_bool.in_dll(library, 'opal_progress_yield_when_idle')\n"
-        "print('rank', hvd.rank(), yields.value, flush=True)\n"
+        # In one piece, as both ranks write to one pipe.
+        "os.write(1, f'rank {hvd.rank()} {yields.value}\\n'.encode())\n"
         "hvd.shutdown()"
     )
     rank = (sys.executable, "-c", program)
