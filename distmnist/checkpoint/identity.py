@@ -1,8 +1,9 @@
-"""The identity of a run: what must not change between a checkpoint and its resume."""
+"""The identity of a run: what a checkpoint says of it, and what must not change."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ from distmnist.checkpoint.metadata import Data, Metadata
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.options import default_of
+from distmnist.data.dataset import Dataset
+from distmnist.distributed.cluster import Cluster
 
 # Options that decide what a network is and what it becomes.
 _IDENTITY = (
@@ -23,6 +26,31 @@ _IDENTITY = (
     "seed",
     "batch_norm",
 )
+
+
+def of_run(
+    config: Config, cluster: Cluster, dataset: Dataset, own_network: bool
+) -> dict[str, Any]:
+    """Returns what the metadata of checkpoints say of a run; see `Metadata`.
+
+    Args:
+        config: run configuration.
+        cluster: the ranks.
+        dataset: data set of the run.
+        own_network: whether the network is another than --model names.
+    """
+    return {
+        "config": dataclasses.asdict(config),
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+        },
+        "spec": dataset.spec.to_json(),
+        "size": cluster.size,
+        "own_network": own_network,
+        "directory": _working_directory(),
+    }
 
 
 def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
@@ -55,3 +83,11 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
 
 def _describe(dataset: Data) -> str:
     return f"{dataset.name} (SHA-256 {dataset.fingerprint[:16]})"
+
+
+def _working_directory() -> str:
+    """Returns the working directory; "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,18 +58,7 @@ class CheckpointManager:
         self._cluster = cluster
         self._variables = variables
         self._directory = RunDirectory(config.log_dir)
-        self._metadata = {
-            "config": dataclasses.asdict(config),
-            "dataset": {
-                "name": dataset.name,
-                "source": dataset.source,
-                "fingerprint": dataset.fingerprint,
-            },
-            "spec": dataset.spec.to_json(),
-            "size": cluster.size,
-            "own_network": own_network,
-            "directory": _working_directory(),
-        }
+        self._metadata = identity.of_run(config, cluster, dataset, own_network)
         self._best_metric, self._best_sign = _best_metric(config, dataset)
         self._best = -math.inf  # signed value of that metric in the best checkpoint
         self._saved = -1  # step of the newest checkpoint
@@ -177,7 +164,6 @@ class CheckpointManager:
             "ramp": progress.ramp,
             **more,
         }
-
         path = directory.checkpoint(progress.step)
         if is_large:
             self._create(directory)
@@ -302,14 +288,6 @@ def _prune(directory: RunDirectory, step: int, keep: int) -> None:
 def _num_bytes(tensor: tf.Tensor) -> int:
     num_bytes: int = tensor.shape.num_elements() * tensor.dtype.size
     return num_bytes
-
-
-def _working_directory() -> str:
-    """Returns the working directory; "" if it was deleted."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
 
 
 def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:

@@ -108,12 +108,14 @@ class HorovodCluster(Cluster):
     ) -> None:
         def broadcast() -> None:
             # All at once would take the memory of all variables once more.
-            in_flight, previous = 0, []
-            assigned: list[tf.Operation] = []
+            assigned: list[tf.Operation]
+            previous: list[tf.Operation]
+            in_flight, assigned, previous = 0, [], []
             for number, variable in enumerate(variables):
-                in_flight += variable.shape.num_elements() * variable.dtype.size
-                if in_flight > _BROADCAST_BYTES:
-                    in_flight, previous, assigned = 0, assigned, []
+                size = variable.shape.num_elements() * variable.dtype.size
+                if in_flight + size > _BROADCAST_BYTES:
+                    in_flight, assigned, previous = 0, [], assigned
+                in_flight += size
                 # Numbered for the same reason as in _allreduce.
                 name = f"HorovodBroadcast_{number}"
                 with tf.control_dependencies(previous):

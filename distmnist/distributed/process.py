@@ -49,9 +49,9 @@ def prepare_environment(
     # Open MPI spins while it waits, on a core that a thread or the rank that it waits
     # for needs: steps are up to 20 times slower without yielding.
     environment(_YIELD, "1")
-    if placement.local_size <= cores.available():
+    if 1 < placement.local_size <= cores.available():
         # Beside other programs, waiting ranks sleep (launch/horovod). Beside ranks on
-        # their own core that makes steps twice as slow.
+        # their own core that makes steps twice as slow; and it slows down a network.
         environment("HOROVOD_SLEEP_BESIDE_OTHERS", "1")
     if placement.local_size == 1 or placement.local_size < cores.available():
         return

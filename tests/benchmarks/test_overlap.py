@@ -1,14 +1,15 @@
-"""The benchmarks of overlap and of neighbours: hosts, tables, and short runs."""
+"""The benchmarks of overlap, neighbours and large networks: tables, and short runs."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import neighbours
+from tests.benchmarks import large, neighbours
 from tests.benchmarks.overlap import __main__ as overlap
 from tests.benchmarks.overlap import hosts, model, plot
 
@@ -111,3 +112,15 @@ def test_a_short_run_of_neighbours(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "results.json").read_text())
     for case in written["cases"]:
         assert case["examples_per_second"]["distmnist_2"][0] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.timeout(300)
+def test_memory_of_a_large_network(capsys: pytest.CaptureFixture[str]) -> None:
+    assert large.main(["--parameters=34"]) == 0
+    output = capsys.readouterr().out
+    ratios = [float(text) for text in re.findall(r"beyond .*: ([0-9.]+) of", output)]
+    assert len(ratios) == 2
+    assert all(0.5 < ratio < 2 for ratio in ratios)
+    assert "after a checkpoint" in output

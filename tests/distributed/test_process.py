@@ -35,8 +35,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("environment")
 def test_ranks_sleep_beside_others_unless_those_are_ranks() -> None:
-    process.prepare_environment(Placement(5, 0, 0, 5))
-    assert (os.environ[NAMES[1]], NAMES[5] in os.environ) == ("1", False)
+    for placement in (Placement(5, 0, 0, 5), Placement(2, 0, 0, 1)):
+        process.prepare_environment(placement)
+        assert (os.environ[NAMES[1]], NAMES[5] in os.environ) == ("1", False)
     process.prepare_environment(Placement(4, 0, 0, 4))
     assert (os.environ[NAMES[1]], os.environ[NAMES[5]]) == ("1", "1")
 
