@@ -147,7 +147,7 @@ class CheckpointManager:
         self._wait_for_all_but(_MOST_IN_FLIGHT - 1)
         self._directory.assert_in_place()
         values = {name: v.read_value() for name, v in self._variables.items()}
-        is_large = sum(map(_num_bytes, values.values())) > _LARGE
+        is_large = sum(map(arrays.num_bytes, values.values())) > _LARGE
         if not is_large:  # a later step would copy the tensors, one by one
             values = {name: value.numpy() for name, value in values.items()}
         for name, value in values.items():
@@ -283,11 +283,6 @@ def _prune(directory: RunDirectory, step: int, keep: int) -> None:
             directory.path,
             error.strerror,
         )
-
-
-def _num_bytes(tensor: tf.Tensor) -> int:
-    num_bytes: int = tensor.shape.num_elements() * tensor.dtype.size
-    return num_bytes
 
 
 def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:

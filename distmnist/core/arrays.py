@@ -1,4 +1,4 @@
-"""Arrays of tensors' values."""
+"""Arrays of tensors' values, and their size."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+def num_bytes(values: tf.Tensor | tf.Variable) -> int:
+    """Returns the size of a tensor or variable in memory.
+
+    Args:
+        values: of a known shape.
+    """
+    size: int = values.shape.num_elements() * values.dtype.size
+    return size
 
 
 def view(values: tf.Tensor | NDArray[Any]) -> NDArray[Any]:

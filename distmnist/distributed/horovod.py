@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from distmnist.core import resuming
+from distmnist.core import arrays, resuming
 from distmnist.core.errors import InputError, RunError, UserError, on_all_ranks
 from distmnist.distributed import process
 from distmnist.distributed.cluster import Cluster
@@ -112,7 +112,7 @@ class HorovodCluster(Cluster):
             previous: list[tf.Operation]
             in_flight, assigned, previous = 0, [], []
             for number, variable in enumerate(variables):
-                size = variable.shape.num_elements() * variable.dtype.size
+                size = arrays.num_bytes(variable)
                 if in_flight + size > _BROADCAST_BYTES:
                     in_flight, assigned, previous = 0, [], assigned
                 in_flight += size

@@ -114,7 +114,7 @@ def measure(
     if cluster.size > 1:
         parts["alone"] = taken(steps[1])
         parts["sending"] = looped(lambda _, s: _depend(s, send()), tf.constant(0.0))
-    values = {name: variable.numpy().copy() for name, variable in variables.items()}
+    values = {name: variable.numpy() for name, variable in variables.items()}
     ms = _milliseconds(cluster, parts)
     for name, value in values.items():
         variables[name].assign(value)

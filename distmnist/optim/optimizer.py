@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.compat.v1 import train as v1
 
+from distmnist.core import arrays
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress, Ramp
 from distmnist.distributed import devices
@@ -40,7 +41,7 @@ class DistributedSgd:
         self._variables = list(variables.values())
         self._step = tf.Variable(0, dtype=tf.int64, name="global_step")
         self._ramp: Ramp | None = None
-        num_bytes = sum(_size(v) * v.dtype.size for v in self._variables)
+        num_bytes = sum(map(arrays.num_bytes, self._variables))
         self.buckets = 1
         if cluster.size > 1:
             self.buckets = buckets.count(config, num_bytes, devices.has_gpu())
