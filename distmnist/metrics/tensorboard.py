@@ -173,8 +173,8 @@ class TensorBoardWriter(MetricWriter):
             self._file.write(step, _image_pb(f"test/{name}", pixels))
         for name, variable in evaluation.network.named_variables.items():
             values = arrays.view(variable.read_value()).ravel()
-            values = values[:: max(1, math.ceil(values.size / _MOST_VALUES))]
-            self._file.write(step, histogram.histogram_pb(name, values))
+            stride = max(1, math.ceil(values.size / _MOST_VALUES))
+            self._file.write(step, histogram.histogram_pb(name, values[::stride]))
         self._pending, self._drawn = None, time.monotonic()
 
     def close(self) -> None:
