@@ -19,6 +19,9 @@ LOCAL = "launch/local.sh"
 PATCHES = sorted((ROOT / "launch/horovod").glob("*.patch"))
 MCA_PARAMS = "openmpi-mca-params.conf"
 
+# Other tests compile modules meanwhile, into files that they then rename.
+COMPILED = shutil.ignore_patterns("__pycache__")
+
 # Programs that are not on the PATH of a test unless it adds them.
 HIDDEN = ("python", "pypy", "c++", "g++", "gcc", "clang", "nvcc", "nvidia-smi", "mpi")
 
@@ -31,7 +34,7 @@ class Machine:
         self.bin = directory / "bin"
         self.bin.mkdir()
         for name in ("launch", "distmnist"):
-            shutil.copytree(ROOT / name, self.root / name)
+            shutil.copytree(ROOT / name, self.root / name, ignore=COMPILED)
         shutil.copy(ROOT / "setup.py", self.root)
         for folder in ("/usr/bin", "/bin"):
             for program in Path(folder).iterdir():
