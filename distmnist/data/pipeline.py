@@ -72,7 +72,7 @@ class InputPipeline:
         self._source = source
         self._spec = spec
         self._augment = augment
-        self._num_examples = source.size
+        self._order = sampler.Order(seed, source.size)
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
@@ -88,14 +88,8 @@ class InputPipeline:
         """
         start = self.consumed
         indices = sampler.batches(
-            self._seed,
-            start,
-            num_steps,
-            self._batch_size,
-            self._rank,
-            self._size,
-            self._num_examples,
-        )
+            self._order, start, num_steps, self._batch_size, self._rank, self._size
+        ).astype(np.int32, copy=False)
         self.consumed += num_steps * self.stride
         position = np.int64(start + self._rank * self._batch_size)
         return Block(indices, position, self.consumed)
@@ -121,7 +115,7 @@ class InputPipeline:
         """
         if num_epochs is None:
             return max_steps
-        remaining = math.ceil(num_epochs * self._num_examples) - self.consumed
+        remaining = math.ceil(num_epochs * self._order.num_examples) - self.consumed
         return step + max(0, math.ceil(remaining / self.stride))
 
     def read(

@@ -11,79 +11,88 @@ examples consumed is all the state there is, on any number of ranks.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distmnist.data import permutation
 
-@functools.lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, num_examples: int) -> NDArray[np.int32]:
-    """Returns the order of the examples in one epoch.
+# Up to this size, a permutation is drawn as a whole, and takes 64 MB at most; above it,
+# it is computed index by index. It must not change: runs are resumed in its order.
+_DRAWN = 1 << 24
 
-    Args:
+
+class Order(NamedTuple):
+    """The endless stream of training examples.
+
+    Attributes:
         seed: seed of the run, in [0, 2**32).
-        epoch: index of the epoch, from 0.
         num_examples: number of training examples.
-
-    Returns:
-        A permutation of [0, num_examples), int32, read-only.
+        block: examples that are near each other in the source and come near each other
+            in an epoch: blocks of so many are shuffled, and the examples of each. 0:
+            all are shuffled.
     """
-    # The stream of RandomState is frozen (NumPy's NEP 19), that of Generator is
-    # not: a run must resume in the same order with a newer NumPy.
-    permutation = np.random.RandomState([seed, epoch]).permutation(num_examples)
-    order = permutation.astype(np.int32)
-    order.setflags(write=False)
-    return order
 
+    seed: int
+    num_examples: int
+    block: int = 0
 
-def stream(seed: int, start: int, count: int, num_examples: int) -> NDArray[np.int32]:
-    """Returns the examples at positions [start, start + count) of the stream.
+    def at(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        """Returns the examples at positions of the stream.
 
-    Args:
-        seed: seed of the run.
-        start: examples consumed before, by all ranks together.
-        count: number of positions.
-        num_examples: number of training examples.
+        Args:
+            positions: int64 [n], at least 0.
 
-    Returns:
-        Indices of examples, int32 [count].
-    """
-    parts = []
-    while count > 0:
-        epoch, offset = divmod(start, num_examples)
-        part = epoch_order(seed, epoch, num_examples)[offset : offset + count]
-        parts.append(part)
-        start += len(part)
-        count -= len(part)
-    return np.concatenate(parts) if parts else np.empty(0, np.int32)
+        Returns:
+            Indices of examples, int32 or, of large sources, int64 [n].
+        """
+        epochs, offsets = np.divmod(positions, self.num_examples)
+        return _by_group(epochs, offsets, self._in_epoch)
+
+    def _in_epoch(self, epoch: int, offsets: NDArray[np.int64]) -> NDArray[Any]:
+        """Returns the examples at offsets in an epoch."""
+        key, size = (self.seed, epoch), self.num_examples
+        if not self.block:
+            return _permuted(offsets, size, key)
+        # What is left of the last block comes last; it is another part each epoch.
+        shift = np.random.RandomState([*key, 0]).randint(size, dtype=np.int64)
+        slots, places = np.divmod(offsets, self.block)
+        num_blocks = size // self.block
+        whole = slots < num_blocks
+        blocks = slots.copy()
+        blocks[whole] = _permuted(slots[whole], num_blocks, (*key, 1))
+
+        def in_block(block: int, places: NDArray[np.int64]) -> NDArray[Any]:
+            length = min(self.block, size - block * self.block)
+            return _permuted(places, length, (*key, 2, block))
+
+        places = _by_group(blocks, places, in_block)
+        indices: NDArray[Any] = (blocks * self.block + places + shift) % size
+        return indices
 
 
 def batches(
-    seed: int,
-    consumed: int,
-    num_steps: int,
-    batch_size: int,
-    rank: int,
-    size: int,
-    num_examples: int,
-) -> NDArray[np.int32]:
+    order: Order, consumed: int, num_steps: int, batch_size: int, rank: int, size: int
+) -> NDArray[Any]:
     """Returns the examples that one rank takes in the next steps.
 
     Args:
-        seed: seed of the run.
+        order: the stream.
         consumed: examples consumed before, by all ranks together.
         num_steps: number of steps.
         batch_size: examples per rank and step.
         rank: index of this rank, in [0, size).
         size: number of ranks.
-        num_examples: number of training examples.
 
     Returns:
-        Indices of examples, int32 [num_steps, batch_size].
+        Indices of examples, int32 or int64 [num_steps, batch_size].
     """
-    global_batch = size * batch_size
-    indices = stream(seed, consumed, num_steps * global_batch, num_examples)
-    return indices.reshape(num_steps, size, batch_size)[:, rank]
+    first = consumed + rank * batch_size
+    steps = np.arange(num_steps, dtype=np.int64)[:, None] * (size * batch_size)
+    positions = first + steps + np.arange(batch_size)
+    return order.at(positions.ravel()).reshape(positions.shape)
 
 
 def shard(num_examples: int, rank: int, size: int) -> slice:
@@ -98,3 +107,35 @@ def shard(num_examples: int, rank: int, size: int) -> slice:
         size: number of ranks.
     """
     return slice(num_examples * rank // size, num_examples * (rank + 1) // size)
+
+
+def _by_group(
+    groups: NDArray[np.int64],
+    values: NDArray[np.int64],
+    function: Callable[[int, NDArray[np.int64]], NDArray[Any]],
+) -> NDArray[Any]:
+    """Returns a function of each group's number and its values, in their order."""
+    if groups.min() == groups.max():  # mostly
+        return function(int(groups[0]), values)
+    result = np.empty(len(values), np.int64)
+    for number in np.unique(groups).tolist():
+        members = groups == number
+        result[members] = function(number, values[members])
+    return result
+
+
+def _permuted(
+    indices: NDArray[np.int64], size: int, key: tuple[int, ...]
+) -> NDArray[Any]:
+    """Returns where a random permutation of [0, size) takes indices."""
+    if size > _DRAWN:
+        return permutation.permuted(indices, size, key)
+    return _drawn(size, key)[indices]
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn(size: int, key: tuple[int, ...]) -> NDArray[np.int32]:
+    """Returns a random permutation of [0, size)."""
+    # The stream of RandomState is frozen (NumPy's NEP 19), that of Generator is
+    # not: a run must resume in the same order with a newer NumPy.
+    return np.random.RandomState(key).permutation(size).astype(np.int32)

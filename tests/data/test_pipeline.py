@@ -27,7 +27,7 @@ def test_shards_partition_every_global_batch(source: Split, size: int) -> None:
     pipelines = [InputPipeline(source, SPEC, 4, 7, rank, size) for rank in range(size)]
     blocks = [pipeline.take(9) for pipeline in pipelines]
     together = np.stack([block.indices for block in blocks], axis=1).ravel()
-    expected = sampler.stream(7, 0, 9 * 4 * size, NUM_EXAMPLES)
+    expected = sampler.Order(7, NUM_EXAMPLES).at(np.arange(9 * 4 * size))
     np.testing.assert_array_equal(together, expected)
     assert [block.position for block in blocks] == [4 * rank for rank in range(size)]
     assert {block.consumed for block in blocks} == {9 * 4 * size}
