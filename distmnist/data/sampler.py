@@ -11,7 +11,7 @@ examples consumed is all the state there is, on any number of ranks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,33 +43,30 @@ class Order(NamedTuple):
         """Returns the examples at positions of the stream.
 
         Args:
-            positions: int64 [n], at least 0.
+            positions: ascending, at least 0, int64 [n].
 
         Returns:
             Indices of examples, int32 or, of large sources, int64 [n].
         """
-        epochs, offsets = np.divmod(positions, self.num_examples)
-        return _by_group(epochs, offsets, self._in_epoch)
+        parts = _periods(positions, self.num_examples)
+        return np.concatenate([self._in_epoch(*part) for part in parts])
 
     def _in_epoch(self, epoch: int, offsets: NDArray[np.int64]) -> NDArray[Any]:
         """Returns the examples at offsets in an epoch."""
         key, size = (self.seed, epoch), self.num_examples
         if not self.block:
             return _permuted(offsets, size, key)
-        # What is left of the last block comes last; it is another part each epoch.
+        num_blocks, parts = size // self.block, []
+        for number, places in _periods(offsets, self.block):
+            block, length = number, size - number * self.block
+            if number < num_blocks:  # what is left of the examples comes last
+                block = int(_permuted(np.array([number]), num_blocks, (*key, 1))[0])
+                length = self.block
+            places = _permuted(places, length, (*key, 2, block))
+            parts.append(places + block * self.block)
+        # So that another part is left, and other examples make a block, each epoch.
         shift = np.random.RandomState([*key, 0]).randint(size, dtype=np.int64)
-        slots, places = np.divmod(offsets, self.block)
-        num_blocks = size // self.block
-        whole = slots < num_blocks
-        blocks = slots.copy()
-        blocks[whole] = _permuted(slots[whole], num_blocks, (*key, 1))
-
-        def in_block(block: int, places: NDArray[np.int64]) -> NDArray[Any]:
-            length = min(self.block, size - block * self.block)
-            return _permuted(places, length, (*key, 2, block))
-
-        places = _by_group(blocks, places, in_block)
-        indices: NDArray[Any] = (blocks * self.block + places + shift) % size
+        indices: NDArray[Any] = (np.concatenate(parts) + shift) % size
         return indices
 
 
@@ -109,19 +106,17 @@ def shard(num_examples: int, rank: int, size: int) -> slice:
     return slice(num_examples * rank // size, num_examples * (rank + 1) // size)
 
 
-def _by_group(
-    groups: NDArray[np.int64],
-    values: NDArray[np.int64],
-    function: Callable[[int, NDArray[np.int64]], NDArray[Any]],
-) -> NDArray[Any]:
-    """Returns a function of each group's number and its values, in their order."""
-    if groups.min() == groups.max():  # mostly
-        return function(int(groups[0]), values)
-    result = np.empty(len(values), np.int64)
-    for number in np.unique(groups).tolist():
-        members = groups == number
-        result[members] = function(number, values[members])
-    return result
+def _periods(
+    positions: NDArray[np.int64], length: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yields the number of each period, and ascending positions' offsets in it."""
+    first, last = (int(position) // length for position in positions[[0, -1]])
+    for number in range(first, last + 1):
+        begin, end = np.searchsorted(
+            positions, (number * length, (number + 1) * length)
+        )
+        if begin < end:
+            yield number, positions[begin:end] - number * length
 
 
 def _permuted(
