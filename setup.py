@@ -38,7 +38,7 @@ def pinned(name: str) -> str:
     return f"{name}=={version}"
 
 
-PROGRAMS = ("train", "evaluate", "predict", "export", "report")
+PROGRAMS = ("train", "evaluate", "predict", "export", "report", "prepare")
 
 setup(
     name="distmnist",
@@ -74,6 +74,7 @@ setup(
     install_requires=[
         pinned("tensorflow"),  # Horovod is compiled against it
         "absl-py",
+        "google-crc32c",  # the checksums of prepared data
         "jinja2",  # the report
         "matplotlib",  # images for TensorBoard and the report
         "msgspec",  # the schema of what is read

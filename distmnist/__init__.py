@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from distmnist.api import Fitted, fit
     from distmnist.core.config import Config
     from distmnist.data.arrays import Columns, Items, create_dataset
-    from distmnist.data.dataset import Dataset, DatasetSpec, Split
+    from distmnist.data.dataset import Dataset, Split
+    from distmnist.data.sources.prepared import open_prepared
+    from distmnist.data.spec import DatasetSpec
     from distmnist.models.network import Network
 
 __version__ = "0.2.0.dev0"
@@ -24,6 +26,7 @@ __all__ = [
     "Split",
     "create_dataset",
     "fit",
+    "open_prepared",
 ]
 
 # Imported on first use (PEP 562): TensorFlow, which `Network` needs, takes seconds, and
@@ -32,13 +35,14 @@ _MODULES = {
     "Columns": "distmnist.data.arrays",
     "Config": "distmnist.core.config",
     "Dataset": "distmnist.data.dataset",
-    "DatasetSpec": "distmnist.data.dataset",
+    "DatasetSpec": "distmnist.data.spec",
     "Fitted": "distmnist.api",
     "Items": "distmnist.data.arrays",
     "Network": "distmnist.models.network",
     "Split": "distmnist.data.dataset",
     "create_dataset": "distmnist.data.arrays",
     "fit": "distmnist.api",
+    "open_prepared": "distmnist.data.sources.prepared",
 }
 
 

@@ -28,7 +28,7 @@ from distmnist.distributed.cluster import Cluster
 
 if TYPE_CHECKING:
     from distmnist.checkpoint.inference import Saved
-    from distmnist.data.dataset import DatasetSpec
+    from distmnist.data.spec import DatasetSpec
 
 _BATCH = 1000  # examples per call of the network
 _MAX_NUMBERS = 8  # of one example, in the table

@@ -19,7 +19,8 @@ from distmnist.core.errors import RunError, on_all_ranks
 from distmnist.core.hooks import stops
 from distmnist.core.progress import Progress
 from distmnist.data.dataset import Dataset
-from distmnist.data.pipeline import Block, InputPipeline
+from distmnist.data.pipeline import Block, Inputs
+from distmnist.data.streaming import create_pipeline
 from distmnist.data.tensors import to_tensors
 from distmnist.distributed import software
 from distmnist.distributed.cluster import Cluster
@@ -85,7 +86,7 @@ class Trainer:
         self._optimizer = DistributedSgd(config, cluster, self._weights)
         self.variables = {**self.network.named_variables, **self._optimizer.slots}
         # [2] The input is sharded: each rank reads its slice of every global batch.
-        self.pipeline = InputPipeline(
+        self.pipeline = create_pipeline(
             self._splits["train"],
             dataset.spec,
             config.examples_per_step,
@@ -93,6 +94,7 @@ class Trainer:
             cluster.rank,
             cluster.size,
             dataset.augment,
+            config.shuffle_block,
         )
         compiled = tf.function(self._batch_loss, jit_compile=True)
         self._loss = compiled if config.xla else self._batch_loss
@@ -213,7 +215,7 @@ class Trainer:
         """
         before, begin = self.progress, time.perf_counter()
         step = before.step + block.num_steps
-        outputs = self._train_steps(block.indices, block.position)
+        outputs = self._train_steps(block.inputs, block.position)
         loss, gradient_norm = outputs.numpy().tolist()
         if not math.isfinite(loss):
             raise on_all_ranks(
@@ -233,15 +235,14 @@ class Trainer:
 
     def _in_graph(self) -> Any:
         """Returns `_take_steps` as one graph for any number of steps."""
-        indices = tf.TensorSpec([None, self._config.examples_per_step], tf.int32)
-        position = tf.TensorSpec([], tf.int64)
-        return tf.function(self._take_steps, input_signature=(indices, position))
+        signature = (self.pipeline.signature, tf.TensorSpec([], tf.int64))
+        return tf.function(self._take_steps, input_signature=signature)
 
-    def _take_steps(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    def _take_steps(self, inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
         """Takes optimizer steps, in the graph.
 
         Args:
-            indices: examples of each step, int32 [steps, batch].
+            inputs: of each step, [steps, batch, ...].
             position: of the first of them in the stream, int64 scalar.
 
         Returns:
@@ -249,10 +250,11 @@ class Trainer:
             gradient; float32 [2].
         """
         loss, norm = tf.constant(0.0), tf.constant(0.0)
-        steps = tf.shape(indices, tf.int64)[0]
+        steps = tf.shape(inputs[0], tf.int64)[0]
         for step in tf.range(steps):
             loss = self._step_loss(
-                tf.gather(indices, step), position + step * self.pipeline.stride
+                tuple(tf.gather(each, step) for each in inputs),
+                position + step * self.pipeline.stride,
             )
             gradients = self._optimizer.minimize(loss)
             for average in self.network.statistics:
@@ -262,26 +264,26 @@ class Trainer:
         # [5] Logged metrics are averaged over all ranks.
         return self._cluster.allreduce_mean(tf.stack([loss, norm]))
 
-    def _step_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    def _step_loss(self, inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of this rank's examples of a step."""
         passes, size = self._config.backward_passes_per_step, self._config.batch_size
         if passes == 1:
-            return self._loss(indices, position)
-        batches = tf.reshape(indices, [passes, size])
+            return self._loss(inputs, position)
+        batches = [tf.reshape(each, [passes, size, *each.shape[1:]]) for each in inputs]
         # Gradients in a loop are there when it ends; those of the last batch are sent
         # one by one.
         in_loop = passes - 1 if self._optimizer.buckets > 1 else passes
-        return accumulated_loss(
-            lambda i: self._loss(tf.gather(batches, i), position + i * size),
-            passes,
-            list(self._weights.values()),
-            in_loop,
-        )
 
-    def _batch_loss(self, indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        def loss(number: tf.Tensor) -> tf.Tensor:
+            batch = tuple(tf.gather(each, number) for each in batches)
+            return self._loss(batch, position + number * size)
+
+        return accumulated_loss(loss, passes, list(self._weights.values()), in_loop)
+
+    def _batch_loss(self, inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
         """Returns the loss of a batch of examples."""
         with self.network.checked():
-            features, targets = self.pipeline.read(indices, position)
+            features, targets = self.pipeline.read(inputs, position)
             return self.network.training_loss(features, targets, position)
 
     def _measure_step(self) -> Breakdown:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from distmnist import Dataset, open_prepared
 from distmnist.distributed import devices
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.connect import connect
@@ -42,7 +43,8 @@ def main() -> None:
         os.chdir(own / name)
         if handover and cluster.rank == 0:
             shutil.copytree(Path(handover) / "rank0" / name / "handover", "handover")
-        observed, arrays = observe(cluster, PROBLEMS[name])
+        shards = directory / "shards" / name
+        observed, arrays = observe(cluster, PROBLEMS[name], shards)
         if cluster.rank == 0:
             np.savez(directory / f"{name}.npz", *arrays)
             (directory / f"{name}.json").write_text(json.dumps(observed))
@@ -50,9 +52,15 @@ def main() -> None:
 
 
 def observe(
-    cluster: Cluster, problem: Problem
+    cluster: Cluster, problem: Problem, shards: Path
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Trains on a problem; returns what each rank observed, and the variables."""
+    """Trains on a problem; returns what each rank observed, and the variables.
+
+    Args:
+        cluster: the ranks.
+        problem: what is trained on.
+        shards: where the data set is prepared, for all ranks.
+    """
     from distmnist.core.config import Config
     from distmnist.metrics.evaluator import Evaluator
     from distmnist.metrics.tensorboard import TensorBoardWriter
@@ -87,16 +95,28 @@ def observe(
 
     flags = {**flags, **problem.epochs, "batch_size": BATCH, "log_every": 1000}
     trainer = watched(Config(**flags, num_epochs=2, log_dir="epochs"), cluster)
-    trainer.run()
+    results = trainer.run()
     observed["examples"] = cluster.allgather(trainer.examples)
-    last = [trainer.progress.step, trainer.hashes[-1]]
+    last = [trainer.progress.step, trainer.hashes[-1], metrics(results)]
 
-    # The same run, interrupted twice, in the middle of an epoch.
+    # The same run, interrupted twice, in the middle of an epoch; and on prepared data,
+    # which are read from disk, then in memory, then from disk again.
+    dataset = trainer._dataset
+    if cluster.rank == 0:
+        prepare(dataset, shards)
+    cluster.allgather(None)
     measured = {"profile": (1, 2)} if problem.is_measured else {}
-    for end in ({"max_steps": 3, **measured}, {"max_steps": 4}, {"num_epochs": 2}):
-        trainer = watched(Config(**{**flags, **end}, log_dir="resumed"), cluster)
-        trainer.run()
-    observed["resumed"] = [last, [trainer.progress.step, trainer.hashes[-1]]]
+    for end, residency in (
+        ({"max_steps": 3, **measured}, "stream"),
+        ({"max_steps": 4}, "memory"),
+        ({"num_epochs": 2}, "stream"),
+    ):
+        opened = open_prepared(shards, augment=dataset.augment, residency=residency)
+        config = Config(**{**flags, **end}, log_dir="resumed")
+        trainer = watched(config, cluster, opened)
+        results = trainer.run()
+    resumed = [trainer.progress.step, trainer.hashes[-1], metrics(results)]
+    observed["resumed"] = [last, resumed]
 
     # A run that another number of ranks continues, or continues itself.
     end = {"num_epochs": 2} if Path("handover").exists() else {"max_steps": HANDED_OVER}
@@ -111,7 +131,25 @@ def observe(
     return observed, arrays
 
 
-def watched(config: Any, cluster: Cluster) -> Any:
+def metrics(results: Any) -> dict[str, Any]:
+    """Returns the metrics of each split."""
+    return {split: result.metrics for split, result in results.items()}
+
+
+def prepare(dataset: Dataset, directory: Path) -> None:
+    """Writes a data set as shards, several of the training split."""
+    from distmnist.data.shards import examples, parallel, preparation
+
+    preparation._SMALLEST = dataset.spec.example_bytes * 50
+    writing = preparation.Preparation(directory, examples.of_dataset(dataset))
+    parts = writing.begin() or []
+    assert len(parts) > 3
+    for written in parallel.write(writing, parts, 1, lambda _: None):
+        writing.note(written)
+    writing.finish()
+
+
+def watched(config: Any, cluster: Cluster, dataset: Dataset | None = None) -> Any:
     """Returns a trainer that records its parameters and examples."""
     from distmnist.data import loading
     from distmnist.data.pipeline import Block
@@ -121,7 +159,7 @@ def watched(config: Any, cluster: Cluster) -> Any:
         def __init__(self) -> None:
             self.hashes: list[str] = []
             self.examples: list[list[int]] = []  # of each step
-            super().__init__(config, cluster, loading.load(config, cluster))
+            super().__init__(config, cluster, dataset or loading.load(config, cluster))
 
         def train_block(self, block: Block) -> Any:
             self.examples.extend(block.indices.tolist())

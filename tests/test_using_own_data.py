@@ -17,7 +17,7 @@ from PIL import Image
 from distmnist import evaluate, export, predict, report
 from distmnist.checkpoint import inference
 from distmnist.core.errors import InputError
-from distmnist.data.sources import image_folder
+from distmnist.data import image_files
 from distmnist.distributed.cluster import Cluster
 from tests.data.own_data import save_images
 from tests.launching import messages, run
@@ -255,7 +255,7 @@ def test_predict_prepares_images_as_training_did(
     here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     original = here / "images/banana/03.png"
-    pixels = image_folder.read(original)
+    pixels = image_files.read(original)
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     turned = Image.fromarray(np.rot90(pixels))

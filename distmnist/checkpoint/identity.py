@@ -24,6 +24,7 @@ _IDENTITY = (
     "hidden1",
     "hidden2",
     "seed",
+    "shuffle_block",
     "batch_norm",
 )
 

@@ -18,7 +18,8 @@ from distmnist.core.errors import InputError, on_all_ranks
 from distmnist.core.registry import DATASETS, MODELS
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data import loading
-from distmnist.data.dataset import Dataset, DatasetSpec
+from distmnist.data.dataset import Dataset
+from distmnist.data.spec import DatasetSpec
 from distmnist.data.tensors import normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import registry

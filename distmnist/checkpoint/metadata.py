@@ -10,7 +10,7 @@ import msgspec
 
 from distmnist.core.errors import InputError
 from distmnist.core.progress import Progress, Ramp
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec, check_classes, check_sizes
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 
@@ -87,10 +87,10 @@ class Metadata(msgspec.Struct, frozen=True):
         try:
             # Not msgspec's own parser: NaN, which Python writes, is no JSON.
             values = json.loads(content)
-            _check_classes(values)
+            check_classes(values)
             found = msgspec.convert(values, cls)
             if found.spec:
-                _check_spec(found.spec)
+                check_sizes(found.spec)
             if found.ramp and not (
                 found.ramp.steps > 0 and math.isfinite(sum(found.ramp))
             ):
@@ -103,31 +103,3 @@ class Metadata(msgspec.Struct, frozen=True):
     def progress(self) -> Progress:
         """Progress of the run."""
         return Progress(self.step, self.consumed, ramp=self.ramp)
-
-
-def _check_classes(values: Any) -> None:
-    """Checks that classes have names, which a spec would make up for any number."""
-    spec = values.get("spec") if isinstance(values, dict) else None
-    if (
-        isinstance(spec, dict)
-        and spec.get("num_classes")
-        and not spec.get("class_names")
-    ):
-        raise ValueError("the classes have no names")
-
-
-def _check_spec(spec: DatasetSpec) -> None:
-    """Checks sizes that must agree.
-
-    Raises:
-        ValueError: they do not.
-    """
-    for shape, moments in (
-        (spec.feature_shape, (spec.feature_mean, spec.feature_std)),
-        (spec.target_shape, (spec.target_mean, spec.target_std)),
-    ):
-        if min(shape, default=1) < 1 or math.prod(shape) >= 2**31:
-            raise ValueError(f"no valid shape of examples: {shape}")
-        for moment in moments:
-            if isinstance(moment, tuple) and len(moment) != math.prod(shape):
-                raise ValueError("no mean and deviation for each value of an example")

@@ -1,168 +1,36 @@
 """The run configuration: `Config`, each field of which is a flag of distmnist.train.
 
-Flags keep the names of the tutorial. What is written here is the only definition of
-each: `--help`, docs/flags.md and the checks come from it.
+Flags keep the names of the tutorial. What is written here and in the classes that it
+extends is the only definition of each: `--help`, docs/flags.md and the checks come from
+it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
+from distmnist.core.data_options import DataOptions
 from distmnist.core.errors import InputError
-from distmnist.core.hparams import HParams
 from distmnist.core.options import option, options_of, validate
-from distmnist.core.registry import DATASETS, MODELS, describe
-from distmnist.core.rules import (
-    BEST_METRIC,
-    IMAGE_SIZE,
-    POSITIVE,
-    SPLIT_SIZES,
-    STEP_RANGE,
-    URLS,
-    at_least,
-    one_of,
-    within,
-)
+from distmnist.core.rules import BEST_METRIC, POSITIVE, STEP_RANGE, at_least, one_of
+from distmnist.core.training_options import TrainingOptions
 
-LR_SCALINGS = ("linear", "sqrt", "none")
 BATCH_NORMS = ("global", "local")
-TASKS = ("auto", "classification", "regression")
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 # Groups of the help.
-TRAINING = "Network and training"
-DATA = "Data"
 OUTPUT = "Output"
 FAULTS = "Fault tolerance"
 PERFORMANCE = "Performance and numerical precision"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(DataOptions, TrainingOptions):
     """Run configuration: everything that decides a run but the ranks and the data.
 
     Raises:
         InputError: a value is of a wrong type, or out of its range.
     """
-
-    learning_rate: float = option(
-        0.1, "Per-worker learning rate; see --lr_scaling.", TRAINING, POSITIVE
-    )
-    lr_scaling: str = option(
-        "linear",
-        "Scaling of the learning rate with N workers: times N (linear), times the "
-        "square root of N (sqrt), or none.",
-        TRAINING,
-        one_of(*LR_SCALINGS),
-    )
-    warmup_steps: int = option(
-        0,
-        "Linear warm-up steps, from the per-worker to the scaled learning rate.",
-        TRAINING,
-        at_least(0),
-        unit="steps",
-    )
-    batch_size: int = option(
-        100, "Per-worker batch size.", TRAINING, at_least(1), unit="examples"
-    )
-    max_steps: int = option(
-        2000,
-        "Optimizer steps, at any number of workers.",
-        TRAINING,
-        at_least(1),
-        unit="steps",
-    )
-    num_epochs: float | None = option(
-        None,
-        "Passes over the training split, at any number of workers; replaces "
-        "--max_steps. The last step uses a full batch, and may start another pass.",
-        TRAINING,
-        POSITIVE,
-        unit="epochs",
-    )
-    momentum: float = option(
-        0.0, "Momentum of SGD; 0: plain SGD.", TRAINING, within(0, 1)
-    )
-    model: str = option(
-        "mlp",
-        f"Network. {describe(MODELS)}; or your own, package.module:name: a Network, a "
-        "Keras layer or model, or a function of (config, spec) that returns one.",
-        TRAINING,
-        required=True,
-    )
-    hparams: HParams = option(  # noqa: RUF009 (what cannot be changed)
-        HParams(),
-        "Hyperparameters of your own network, in its config.hparams: numbers, true, "
-        "false, or text.",
-        TRAINING,
-    )
-    hidden1: int = option(
-        128, "Size of the mlp's hidden layer 1.", TRAINING, at_least(1), unit="units"
-    )
-    hidden2: int = option(
-        32, "Size of the mlp's hidden layer 2.", TRAINING, at_least(1), unit="units"
-    )
-    seed: int = option(
-        0,
-        "Seed of the initial parameters and of the data order.",
-        TRAINING,
-        within(0, 2**32),
-    )
-
-    dataset: str = option(
-        "auto",
-        f"Data set. {describe(DATASETS)}; or a path: a directory of images by class, "
-        "of .npy files or of IDX files, an .npz file, a .csv or .parquet table; or "
-        "your own, package.module:function, which returns a Dataset.",
-        DATA,
-        required=True,
-    )
-    target: str = option(
-        "",
-        "Column of a table that is predicted; all others are features.",
-        DATA,
-    )
-    task: str = option(
-        "auto",
-        "What the targets of a table or of arrays are: classes (classification) or "
-        "numbers (regression); auto: names and integers are classes, unless a table's "
-        "column has more than 20 different integers.",
-        DATA,
-        one_of(*TASKS),
-    )
-    image_size: tuple[int, ...] = option(
-        (),
-        "HEIGHT,WIDTH to which the images of a directory are resized; by default, they "
-        "must have one size.",
-        DATA,
-        IMAGE_SIZE,
-        unit="pixels",
-    )
-    # Decides `dataset`, and is no field itself.
-    fake_data: dataclasses.InitVar[bool] = option(  # noqa: RUF009 (it makes a field)
-        False, "Same as --dataset=fake.", DATA
-    )
-    input_data_dir: str = option(
-        "data/mnist",
-        "Directory of the data set's files (MNIST: four IDX files, plain or .gz); "
-        "missing files are downloaded to it.",
-        DATA,
-        path=True,
-    )
-    mnist_mirrors: tuple[str, ...] | None = option(
-        None,
-        "Base URLs to download MNIST from, tried in order; by default, three public "
-        "mirrors.",
-        DATA,
-        URLS,
-    )
-    fake_sizes: tuple[int, int, int] = option(
-        (10000, 1000, 1000),
-        "Sizes of the splits of --dataset=fake.",
-        DATA,
-        SPLIT_SIZES,
-        unit="examples",
-    )
 
     log_dir: str = option(
         "logs",

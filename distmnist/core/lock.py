@@ -24,13 +24,15 @@ _MAX_BYTES = 4096
 class Lock:
     """A lock file; its content names the holder, or the last one."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, what: str = "flag --log_dir="):
         """Does not access the disk.
 
         Args:
             path: the lock file, directly in the run directory.
+            what: precedes the directory in messages.
         """
         self._path = path
+        self._label = f"{what}{path.parent}"
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> None:
@@ -55,16 +57,16 @@ class Lock:
             if holder:
                 who = f"process {holder['pid']} on {holder['host']}"
             raise InputError(
-                f"flag --log_dir={self._path.parent}: in use by {who}; wait for its "
-                "end, or choose another directory"
+                f"{self._label}: in use by {who}; wait for its end, or choose another "
+                "directory"
             ) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
             logging.warning(
                 "%s: the file system has no locks (%s): a second job in the same "
-                "--log_dir would not be noticed, and both would overwrite its files",
-                self._path.parent,
+                "directory would not be noticed, and both would overwrite its files",
+                self._label,
                 error.strerror,
             )
         content = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})

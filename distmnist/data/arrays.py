@@ -23,10 +23,10 @@ from distmnist.data.dataset import (
     SPLITS,
     Augment,
     Dataset,
-    DatasetSpec,
     create_split,
     fingerprint,
 )
+from distmnist.data.spec import DatasetSpec
 
 _BATCH = 1024  # examples that are read from a source at a time
 

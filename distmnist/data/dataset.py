@@ -1,124 +1,25 @@
-"""Data sets in memory: three splits and the specification of their examples."""
+"""Data sets: three splits of examples, in memory or read when they are needed."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
+from distmnist.data.spec import DatasetSpec
 
-FEATURE_DTYPES = ("uint8", "int32", "float32")
 SPLITS = ("train", "validation", "test")
 
 Augment = Callable[[Any, Any], Any]
 """Takes features of a batch, float32 or int32 [batch, *feature_shape], as the network
 would get them, and the batch's random numbers, `data.random.Random`; returns features
 of the same shape. It runs in the graph, in training only."""
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """What a network must know of a data set: shapes, types, classes, normalization.
-
-    It is saved in checkpoints, as JSON.
-
-    Attributes:
-        feature_shape: shape of one example's features: height, width and channels
-            for images.
-        num_classes: number of classes; None: the targets are numbers (regression).
-        class_names: name of each class, in the order of its targets; by default,
-            "0", "1" and so on.
-        feature_dtype: uint8 and float32 reach the network as float32, normalized; int32
-            (tokens, identifiers) reaches it as it is.
-        feature_mean: subtracted from features; one number, or one for each feature, in
-            row-major order.
-        feature_std: features are divided by it, likewise; by default 255 for uint8,
-            which maps it to [0, 1], and 1 for float32.
-        target_shape: shape of one example's target; () for a class or a number.
-        target_mean: subtracted from targets that are numbers; the network is trained
-            on, and returns, normalized ones. One number, or one for each.
-        target_std: such targets are divided by it, likewise.
-        feature_names: names of the columns of a table; else empty.
-        target_name: name of the column with the targets; else empty.
-    """
-
-    feature_shape: tuple[int, ...]
-    num_classes: int | None = None
-    class_names: tuple[str, ...] = ()
-    feature_dtype: str = "uint8"
-    feature_mean: float | tuple[float, ...] = 0.0
-    feature_std: float | tuple[float, ...] | None = None
-    target_shape: tuple[int, ...] = ()
-    target_mean: float | tuple[float, ...] = 0.0
-    target_std: float | tuple[float, ...] = 1.0
-    feature_names: tuple[str, ...] = ()
-    target_name: str = ""
-
-    def __post_init__(self) -> None:
-        """Completes defaults, and checks what is given.
-
-        Raises:
-            InputError: a value is wrong.
-        """
-        if self.feature_std is None:
-            std = 255.0 if self.feature_dtype == "uint8" else 1.0
-            object.__setattr__(self, "feature_std", std)
-        if self.num_classes is not None and not self.class_names:
-            names = tuple(str(label) for label in range(self.num_classes))
-            object.__setattr__(self, "class_names", names)
-        if self.feature_dtype not in FEATURE_DTYPES:
-            raise InputError(
-                f"DatasetSpec: feature_dtype={self.feature_dtype!r}: must be one of "
-                f"{', '.join(FEATURE_DTYPES)}"
-            )
-        if self.num_classes is not None and self.num_classes < 1:
-            raise InputError(
-                f"DatasetSpec: num_classes={self.num_classes}: must be at least 1, or "
-                "None for targets that are numbers"
-            )
-        if len(self.class_names) != (self.num_classes or 0):
-            raise InputError(
-                f"DatasetSpec: {len(self.class_names)} class_names for "
-                f"{self.num_classes} classes: give one for each"
-            )
-
-    @property
-    def num_features(self) -> int:
-        """Number of features of one example."""
-        return math.prod(self.feature_shape)
-
-    @property
-    def target_dtype(self) -> str:
-        """Type of the targets: int32 for classes, else float32."""
-        return "float32" if self.num_classes is None else "int32"
-
-    @property
-    def is_image(self) -> bool:
-        """Whether an example is an image, gray or in color."""
-        shape = self.feature_shape
-        return self.feature_dtype == "uint8" and len(shape) == 3 and shape[-1] in (1, 3)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the attributes, as JSON has them."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DatasetSpec:
-        """Returns the spec with the attributes that `to_json` returned."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-            if name in known
-        }
-        return cls(**fields)
 
 
 class Split(NamedTuple):
@@ -136,6 +37,34 @@ class Split(NamedTuple):
     def size(self) -> int:
         """Number of examples."""
         return len(self.targets)
+
+    def take(self, indices: NDArray[Any]) -> Split:
+        """Returns some examples, as arrays; see `StreamedSplit.take`."""
+        return Split(*(np.asarray(array)[indices] for array in self))
+
+
+class StreamedSplit(Protocol):
+    """Examples in a fixed order that are read when they are needed."""
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+
+    def take(self, indices: NDArray[Any]) -> Split:
+        """Reads examples.
+
+        Args:
+            indices: of the examples, integers [n].
+
+        Returns:
+            Features and targets, in the order of the indices.
+
+        Raises:
+            UserError: one cannot be read, or is damaged.
+        """
+
+    def expect(self, indices: NDArray[Any]) -> None:
+        """Has examples read ahead, without waiting for them; see `take`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,19 +93,21 @@ class Dataset:
     source: str
     fingerprint: str
     spec: DatasetSpec
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | StreamedSplit
+    validation: Split | StreamedSplit
+    test: Split | StreamedSplit
     augment: Augment | None = None
 
     def __post_init__(self) -> None:
         """Brings the splits into the spec's shapes, and checks them."""
         for name in SPLITS:
-            split = _conform(getattr(self, name), self.spec, f"{self.source}: {name}")
-            object.__setattr__(self, name, split)
+            split = getattr(self, name)
+            if isinstance(split, Split):
+                split = _conform(split, self.spec, f"{self.source}: {name}")
+                object.__setattr__(self, name, split)
 
     @property
-    def splits(self) -> dict[str, Split]:
+    def splits(self) -> dict[str, Split | StreamedSplit]:
         """The three splits by name."""
         return {name: getattr(self, name) for name in SPLITS}
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec, as_sizes
+from distmnist.data.dataset import as_sizes
 from distmnist.data.sources import claims, idx, tables
+from distmnist.data.spec import DatasetSpec
 
 _DIGITS = ("mnist", "mnist-like", "digits", "fake")  # names of data sets
 
@@ -172,7 +173,8 @@ def _converted(path: Path, examples: NDArray[Any], spec: DatasetSpec) -> NDArray
 def _read_image(path: Path, spec: DatasetSpec, digits: bool) -> Example:
     """Reads an image, and brings it into the form of the data set's."""
     # Deferred: Pillow, which tables do not need.
-    from distmnist.data.sources import image_folder, mnist_images
+    from distmnist.data import image_files
+    from distmnist.data.sources import mnist_images
 
     if not spec.is_image:
         raise InputError(
@@ -184,10 +186,10 @@ def _read_image(path: Path, spec: DatasetSpec, digits: bool) -> Example:
         return Example(str(path), pixels, digit.preprocessing)
     size, channels = spec.feature_shape[:2], spec.feature_shape[2:]
     steps = []
-    pixels = image_folder.read(path)
+    pixels = image_files.read(path)
     own = pixels.shape
     if own[:2] != size:
-        pixels = image_folder.read(path, size)
+        pixels = image_files.read(path, size)
         steps.append(f"resized from {own[1]}x{own[0]} to {size[1]}x{size[0]}")
     if own[2:] != channels:
         pixels = _with_channels(pixels, channels[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,22 +13,29 @@ from numpy.typing import NDArray
 from distmnist.core import autograph
 from distmnist.core.errors import InputError
 from distmnist.data import sampler
-from distmnist.data.dataset import Augment, DatasetSpec, Split
+from distmnist.data.dataset import Augment, Split, StreamedSplit
 from distmnist.data.random import Random
+from distmnist.data.spec import DatasetSpec
 from distmnist.data.tensors import normalize
+
+Inputs = tuple[Any, ...]
+"""Arrays or tensors, of several steps or of one."""
 
 
 class Block(NamedTuple):
     """The input of consecutive steps, on this rank.
 
     Attributes:
-        indices: examples of each step, int32 [steps, batch_size].
+        indices: examples of each step, integers [steps, batch_size].
+        inputs: what the graph takes of each step, arrays [steps, batch_size, ...]; see
+            `InputPipeline.signature`.
         position: position of the first of them in the stream of training examples. A
             Python integer would stay in a cache of TensorFlow: some 400 bytes a block.
         consumed: examples consumed by all ranks together after the block.
     """
 
-    indices: NDArray[np.int32]
+    indices: NDArray[Any]
+    inputs: Inputs
     position: np.int64
     consumed: int
 
@@ -50,13 +57,14 @@ class InputPipeline:
 
     def __init__(
         self,
-        source: Split,
+        source: Split | StreamedSplit,
         spec: DatasetSpec,
         batch_size: int,
         seed: int,
         rank: int = 0,
         size: int = 1,
         augment: Augment | None = None,
+        shuffle_block: int = 0,
     ):
         """Starts at the first example.
 
@@ -68,11 +76,12 @@ class InputPipeline:
             rank: shard that this rank reads, in [0, size).
             size: number of shards.
             augment: changes features at random; None: nothing.
+            shuffle_block: consecutive examples that are shuffled together; 0: all.
         """
         self._source = source
         self._spec = spec
         self._augment = augment
-        self._order = sampler.Order(seed, source.size)
+        self._order = sampler.Order(seed, source.size, shuffle_block)
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank
@@ -80,19 +89,31 @@ class InputPipeline:
         self.consumed = 0
         self.stride = batch_size * size
 
+    @property
+    def signature(self) -> tuple[tf.TensorSpec, ...]:
+        """Shapes and types of `Block.inputs`."""
+        return (tf.TensorSpec([None, self._batch_size], tf.int32),)
+
     def take(self, num_steps: int) -> Block:
         """Returns the input of the next steps.
 
         Args:
             num_steps: at least 1.
         """
-        start = self.consumed
-        indices = sampler.batches(
-            self._order, start, num_steps, self._batch_size, self._rank, self._size
-        ).astype(np.int32, copy=False)
-        self.consumed += num_steps * self.stride
-        position = np.int64(start + self._rank * self._batch_size)
-        return Block(indices, position, self.consumed)
+        indices = self._indices(self.consumed, num_steps).astype(np.int32, copy=False)
+        return self._block(indices, (indices,))
+
+    def _indices(self, consumed: int, num_steps: int) -> NDArray[Any]:
+        """Returns the examples of steps, [num_steps, batch_size]."""
+        return sampler.batches(
+            self._order, consumed, num_steps, self._batch_size, self._rank, self._size
+        )
+
+    def _block(self, indices: NDArray[Any], inputs: Inputs) -> Block:
+        """Returns the next block, and counts it as consumed."""
+        position = np.int64(self.consumed + self._rank * self._batch_size)
+        self.consumed += len(indices) * self.stride
+        return Block(indices, inputs, position, self.consumed)
 
     def blocks(self, step: int, stops: Iterable[int]) -> Iterator[Block]:
         """Yields the input up to each of the steps at which the loop stops.
@@ -118,19 +139,17 @@ class InputPipeline:
         remaining = math.ceil(num_epochs * self._order.num_examples) - self.consumed
         return step + max(0, math.ceil(remaining / self.stride))
 
-    def read(
-        self, indices: tf.Tensor, position: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(self, inputs: Inputs, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads a batch of examples, in the graph.
 
         Args:
-            indices: int32 [batch].
+            inputs: of a step, [batch, ...]; see `signature`.
             position: of the first of them in the stream, int64 scalar.
 
         Returns:
             Normalized features, [batch, *feature_shape]; targets as in the data set.
         """
-        raw = tf.gather(self._source.features, indices)
+        raw, targets = self._examples(inputs)
         features = normalize(raw, self._spec)
         if self._augment:
             augment = autograph.converted(self._augment)
@@ -141,4 +160,11 @@ class InputPipeline:
                     f"{features.shape}; return features of the same shape"
                 )
             features = tf.ensure_shape(changed, features.shape)
-        return features, tf.gather(self._source.targets, indices)
+        return features, targets
+
+    def _examples(self, inputs: Inputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns raw features, and targets, of a step's inputs."""
+        assert isinstance(self._source, Split)
+        (indices,) = inputs
+        features, targets = self._source
+        return tf.gather(features, indices), tf.gather(targets, indices)

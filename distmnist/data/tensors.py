@@ -6,20 +6,32 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.dataset import Split, StreamedSplit
+from distmnist.data.spec import DatasetSpec
+
+# Examples per pass: enough to use all cores, few enough to stay in their caches.
+_CHUNK = 1000
+_CHUNK_BYTES = 64 << 20
 
 
-def to_tensors(splits: Mapping[str, Split]) -> dict[str, Split]:
+def chunk_size(spec: DatasetSpec) -> int:
+    """Returns how many examples an evaluation takes at a time."""
+    return max(1, min(_CHUNK, _CHUNK_BYTES // spec.example_bytes))
+
+
+def to_tensors(
+    splits: Mapping[str, Split | StreamedSplit],
+) -> dict[str, Split | StreamedSplit]:
     """Copies splits to TensorFlow's default device, where they stay.
 
     Args:
         splits: splits by name, as arrays.
 
     Returns:
-        The same splits by name, as tensors.
+        The same splits by name, as tensors; streamed ones as they are.
     """
     return {
-        name: Split(tf.constant(split.features), tf.constant(split.targets))
+        name: Split(*map(tf.constant, split)) if isinstance(split, Split) else split
         for name, split in splits.items()
     }
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-_GROUPS = Path("/proc/self/cgroup")
-_MOUNT = Path("/sys/fs/cgroup")
+from distmnist.distributed import control_groups
+from distmnist.distributed.control_groups import GROUPS, MOUNT
 
 
 # The standard library's affinity calls are all that is needed of psutil, which does not
@@ -44,47 +43,23 @@ def share(local_size: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)), shared))
 
 
-def quota(groups: Path = _GROUPS, mount: Path = _MOUNT) -> float:
+def quota(groups: Path = GROUPS, mount: Path = MOUNT) -> float:
     """Returns the CPU quota in cores, the least of all groups; infinite without one.
 
-    Of control groups of both versions; see cgroups(7).
-
     Args:
-        groups: names the groups of this process.
+        groups: names the control groups of this process.
         mount: where groups are mounted.
     """
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    quotas = control_groups.values("cpu", ("cpu.max",), names, groups, mount)
+    return min(map(_ratio, quotas), default=math.inf)
+
+
+def _ratio(values: list[str]) -> float:
+    """Returns the quotient of two numbers; else infinity."""
     try:
-        lines = groups.read_text().splitlines()
-    except OSError:
-        return math.inf
-    quotas = [math.inf]
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            for directory in _upwards(mount, path):
-                quotas.append(_ratio(directory / "cpu.max"))
-        elif "cpu" in controllers.split(","):
-            for directory in _upwards(mount / controllers, path):
-                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-                quotas.append(_ratio(*(directory / name for name in names)))
-    return min(quotas)
-
-
-def _upwards(mount: Path, path: str) -> Iterator[Path]:
-    """Yields a group's directory and its parents'.
-
-    A container's own group is the mount itself, although its path may be the host's.
-    """
-    relative = Path(path.strip("/"))
-    for part in (relative, *relative.parents):
-        yield mount / part
-
-
-def _ratio(*files: Path) -> float:
-    """Returns the quotient of two numbers in a file, or in one each; else infinity."""
-    try:
-        used, period = " ".join(file.read_text() for file in files).split()
+        used, period = values
         cores = int(used) / int(period)  # "max" is no limit
-    except (OSError, ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError):
         return math.inf
     return cores if cores > 0 else math.inf  # -1 is no limit

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -102,13 +102,18 @@ def measure(
     Returns:
         The breakdown, the same on all ranks.
     """
-    example = np.zeros(config.examples_per_step, np.int32)
+    example = [np.zeros(each.shape[1:], each.dtype.name) for each in pipeline.signature]
+    constants = tuple(map(tf.constant, example))
 
     def read(step: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
-        return _depend(last, pipeline.read(tf.constant(example), step))
+        return _depend(last, pipeline.read(constants, step))
 
     def taken(function: Callable[..., tf.Tensor]) -> Callable[[int], object]:
-        return lambda n: function(np.tile(example, (n, 1)), np.int64(0)).numpy()
+        def steps(count: int) -> object:
+            inputs = [np.broadcast_to(each, (count, *each.shape)) for each in example]
+            return function(tuple(inputs), np.int64(0)).numpy()
+
+        return steps
 
     parts = {"step": taken(steps[0]), "input": looped(read, tf.constant(0.0))}
     if cluster.size > 1:
@@ -119,14 +124,18 @@ def measure(
     for name, value in values.items():
         variables[name].assign(value)
     exposed = max(0.0, ms["step"] - ms.get("alone", ms["step"]))
-    batch = tf.TensorSpec([config.batch_size], tf.int32), tf.TensorSpec([], tf.int64)
+    batch = tuple(
+        tf.TensorSpec([config.batch_size, *each.shape[2:]], each.dtype)
+        for each in pipeline.signature
+    )
+    flops = count_flops(batch_loss, batch, tf.TensorSpec([], tf.int64))
     return Breakdown(
         step_ms=ms["step"],
         input_ms=min(ms["input"], ms["step"] - exposed),
         compute_ms=max(0.0, ms["step"] - exposed - ms["input"]),
         exposed_ms=exposed,
         hidden_ms=max(0.0, ms.get("sending", 0.0) - exposed),
-        flops=config.backward_passes_per_step * count_flops(batch_loss, *batch),
+        flops=config.backward_passes_per_step * flops,
         peak_flops=_peak(cluster, config.compute_dtype),
     )
 
@@ -159,7 +168,7 @@ def looped(
     return lambda count: run(np.int64(count)).numpy()
 
 
-def count_flops(function: Callable[..., tf.Tensor], *inputs: tf.TensorSpec) -> float:
+def count_flops(function: Callable[..., tf.Tensor], *inputs: Any) -> float:
     """Returns the floating-point operations of a function and its gradients.
 
     By TensorFlow's own count; operations in loops of the graph are not in it.

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from distmnist.core import autograph
 from distmnist.core.progress import Progress
-from distmnist.data import sampler
-from distmnist.data.dataset import DatasetSpec, Split
-from distmnist.data.tensors import normalize, restore_targets
+from distmnist.data import sampler, streaming
+from distmnist.data.dataset import Split, StreamedSplit
+from distmnist.data.spec import DatasetSpec
+from distmnist.data.tensors import chunk_size, normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics.types import (
@@ -26,8 +27,6 @@ from distmnist.metrics.types import (
 from distmnist.models import losses, own_methods
 from distmnist.models.network import Network
 
-# Examples per pass: enough to use all cores, few enough to stay in their caches.
-_CHUNK = 1000
 # Of those, in the first call when several ranks wait for each other; then twice as many
 # as long as a call is short.
 _FIRST_CHUNKS = 16
@@ -46,7 +45,7 @@ class Evaluator:
 
     def __init__(
         self,
-        splits: Mapping[str, Split],
+        splits: Mapping[str, Split | StreamedSplit],
         network: Network,
         cluster: Cluster,
         spec: DatasetSpec,
@@ -55,7 +54,7 @@ class Evaluator:
         """Builds the graph; evaluates nothing yet.
 
         Args:
-            splits: whole splits by name, as tensors.
+            splits: whole splits by name, as tensors or streamed.
             network: network to evaluate.
             cluster: each of its ranks counts a shard of every split.
             spec: shapes and classes of the data set.
@@ -65,6 +64,7 @@ class Evaluator:
         self._network = network
         self._cluster = cluster
         self._spec = spec
+        self._chunk_size = chunk_size(spec)
         self._writer = writer or MetricWriter()
         self._metrics: list[str] = []  # names, in the order of their sums
         features = tf.TensorSpec([None, *spec.feature_shape], spec.feature_dtype)
@@ -105,17 +105,26 @@ class Evaluator:
             for (name, split), *totals in zip(self._splits.items(), counts, sums)
         }
 
-    def _evaluate_shard(self, split: Split) -> tuple[tf.Tensor, tf.Tensor]:
+    def _evaluate_shard(
+        self, split: Split | StreamedSplit
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Evaluates this rank's shard of a split; see `_shard`.
 
-        In one call, unless a watchdog waits for progress: the last chunk of a call, and
-        so the order of the sums, is the same.
+        In one call, unless a watchdog waits for progress, or examples for being read:
+        the chunks, and so the order of the sums, are the same.
         """
         shard = sampler.shard(split.size, self._cluster.rank, self._cluster.size)
         counts, sums = (tf.zeros(total.shape, total.dtype) for total in self._totals)
+        if not isinstance(split, Split):
+            part = range(shard.start, shard.stop, self._chunk_size)
+            for chunk in streaming.chunks(split, part):
+                more = self._evaluate_chunk(*map(tf.constant, chunk))
+                counts, sums = counts + more[0], sums + more[1]
+                watchdog.beat()
+            return counts, sums
         start, size = shard.start, split.size
         if watchdog.enabled:
-            size = _FIRST_CHUNKS * _CHUNK
+            size = _FIRST_CHUNKS * self._chunk_size
         while True:
             begin, stop = time.monotonic(), min(start + size, shard.stop)
             counts, sums = self._evaluate(
@@ -168,8 +177,8 @@ class Evaluator:
             the confusion matrix, row by row, if there is one; [0] without classes.
             float64 [number of metrics, 2]: sum and weight of each metric.
         """
-        for first in tf.range(start, stop, _CHUNK):
-            chunk = slice(first, tf.minimum(first + _CHUNK, stop))
+        for first in tf.range(start, stop, self._chunk_size):
+            chunk = slice(first, tf.minimum(first + self._chunk_size, stop))
             more = self._evaluate_chunk(features[chunk], targets[chunk])
             counts, sums = counts + more[0], sums + more[1]
         return counts, sums

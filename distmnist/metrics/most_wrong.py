@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from distmnist.data.dataset import DatasetSpec, Split
-from distmnist.data.tensors import normalize, restore_targets
+from distmnist.data.dataset import Split, StreamedSplit
+from distmnist.data.spec import DatasetSpec
+from distmnist.data.streaming import chunks
+from distmnist.data.tensors import chunk_size, normalize, restore_targets
 from distmnist.metrics.types import ClassCounts, Errors, Mistakes, Predictions
 from distmnist.models.network import Network
 
-_CHUNK = 1000  # examples per pass
 _SHOWN = 2000  # examples of a split whose predicted numbers are drawn, at most
 
 
 def find(
-    split: Split, network: Network, spec: DatasetSpec, counts: ClassCounts | None
+    split: Split | StreamedSplit,
+    network: Network,
+    spec: DatasetSpec,
+    counts: ClassCounts | None,
 ) -> tuple[Mistakes | None, Predictions | None]:
     """Returns the examples that the network is most wrong about, and its predictions.
 
     Args:
-        split: the split, as tensors.
+        split: the split, as tensors or streamed.
         network: the network.
         spec: shapes and classes of the data set.
         counts: of the split, if there are any.
@@ -38,28 +43,27 @@ def find(
 
 
 def mistakes(
-    split: Split, network: Network, spec: DatasetSpec, count: int = 18
+    split: Split | StreamedSplit, network: Network, spec: DatasetSpec, count: int = 18
 ) -> Mistakes:
     """Returns the misclassified examples with the highest loss.
 
     It takes a pass over the whole split, on this rank alone.
 
     Args:
-        split: the split, as tensors, of examples with a class each.
+        split: the split, as tensors or streamed, of examples with a class each.
         network: what classifies its examples.
         spec: shapes and classes of the data set.
         count: most examples to return.
     """
-    logits = tf.concat(list(_outputs(split.features, network, spec)), axis=0)
-    labels = np.asarray(split.targets)
+    logits, labels = _outputs(split, network, spec)
     example_losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        split.targets, logits
+        labels, logits
     ).numpy()
     predictions = tf.argmax(logits, axis=1).numpy()
     (wrong,) = np.nonzero(predictions != labels)
     worst = wrong[np.argsort(-example_losses[wrong], kind="stable")[:count]]
     return Mistakes(
-        np.asarray(split.features)[worst],
+        split.take(worst).features,
         labels[worst],
         predictions[worst],
         np.exp(-example_losses[worst]),
@@ -67,14 +71,14 @@ def mistakes(
 
 
 def predictions(
-    split: Split, network: Network, spec: DatasetSpec, count: int = 18
+    split: Split | StreamedSplit, network: Network, spec: DatasetSpec, count: int = 18
 ) -> Predictions | None:
     """Returns predicted numbers.
 
     It takes a pass over the whole split, on this rank alone.
 
     Args:
-        split: the split, as tensors, of examples whose targets are numbers.
+        split: the split, as tensors or streamed, of examples whose targets are numbers.
         network: what predicts them.
         spec: shapes of the data set, and the normalization of its targets.
         count: most examples with large errors to return.
@@ -83,8 +87,7 @@ def predictions(
         The predictions; None if the outputs of a network with a loss of its own are not
         in the shape of the targets.
     """
-    outputs = tf.concat(list(_outputs(split.features, network, spec)), axis=0)
-    targets = np.asarray(split.targets)
+    outputs, targets = _outputs(split, network, spec)
     predicted = restore_targets(outputs, spec).numpy()
     if predicted.shape != targets.shape:
         return None
@@ -96,7 +99,7 @@ def predictions(
     return Predictions(
         predicted[::step],
         targets[::step],
-        Errors(np.asarray(split.features)[worst], predicted[worst], targets[worst]),
+        Errors(split.take(worst).features, predicted[worst], targets[worst]),
     )
 
 
@@ -106,7 +109,12 @@ def _row(spec: DatasetSpec) -> tuple[int, ...]:
 
 
 def _outputs(
-    features: tf.Tensor, network: Network, spec: DatasetSpec
-) -> Iterator[tf.Tensor]:
-    for first in range(0, len(features), _CHUNK):
-        yield network.outputs(normalize(features[first : first + _CHUNK], spec))
+    split: Split | StreamedSplit, network: Network, spec: DatasetSpec
+) -> tuple[tf.Tensor, NDArray[Any]]:
+    """Returns the network's outputs for a split, and its targets."""
+    size = chunk_size(spec)
+    outputs, targets = [], []
+    for chunk in chunks(split, range(0, split.size, size)):
+        outputs.append(network.outputs(normalize(chunk.features, spec)))
+        targets.append(chunk.targets)
+    return tf.concat(outputs, axis=0), np.concatenate(targets)

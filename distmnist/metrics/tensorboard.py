@@ -24,10 +24,11 @@ from tensorboard.plugins.image import metadata as image
 from tensorboard.plugins.text import summary_v2 as text
 
 from distmnist.core import arrays
-from distmnist.core.config import TRAINING, Config
+from distmnist.core.config import Config
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
+from distmnist.core.training_options import TRAINING
 from distmnist.metrics import most_wrong
 from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.scalars import ScalarWriter

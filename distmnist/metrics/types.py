@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress
-from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.dataset import Split, StreamedSplit
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.breakdown import Breakdown
 from distmnist.models.network import Network
@@ -165,7 +166,7 @@ class Evaluation(NamedTuple):
     """
 
     results: Mapping[str, SplitResult]
-    test: Split
+    test: Split | StreamedSplit
     network: Network
     spec: DatasetSpec
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.models import mixed_precision
 from distmnist.models.dropout import dropout
 from distmnist.models.layers import create_layer

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import dropout
 

@@ -10,7 +10,7 @@ from absl import logging
 from distmnist.core import user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.models.network import Network
 
 # What the loss applies itself.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from distmnist.core.config import Config
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.models import mixed_precision
 from distmnist.models.layers import Layer, create_layer
 from distmnist.models.network import Network

@@ -13,7 +13,7 @@ from distmnist.core import autograph
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data import tensors
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import graph_checks, losses, own_methods
 from distmnist.models.keras_layers import KerasLayers, is_layer

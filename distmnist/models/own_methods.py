@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 
 # Methods of `Network` that the framework calls, and that are not to be replaced.
 _RESERVED = ("build", "outputs", "checked", "training_loss", "mean_loss")

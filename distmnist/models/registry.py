@@ -17,7 +17,7 @@ import tensorflow as tf
 from distmnist.core import registry, user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models.keras_layers import is_layer, reseed
 from distmnist.models.network import Network

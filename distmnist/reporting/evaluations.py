@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.metrics import figures
 from distmnist.metrics.console import metric_title
 from distmnist.metrics.types import ClassCounts

@@ -15,7 +15,7 @@ from distmnist.checkpoint.inference import Saved
 from distmnist.core.errors import InputError, UserError
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data import tensors
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import most_wrong
 from distmnist.metrics.evaluator import Evaluator

@@ -16,8 +16,8 @@ import tensorflow as tf
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress
 from distmnist.data import loading
-from distmnist.data.dataset import Dataset, Split
-from distmnist.data.pipeline import Block
+from distmnist.data.dataset import Dataset
+from distmnist.data.pipeline import Block, Inputs
 from distmnist.data.sources.function import FunctionSource
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.types import MetricWriter
@@ -141,7 +141,7 @@ def _shorten(dataset: Dataset, batch: int, sizes: list[int]) -> Dataset:
         while count > 1 and any(count % divisor == 0 for divisor in divisors):
             count -= 1
         chosen = np.linspace(0, split.size - 1, count).astype(int)
-        splits[name] = Split(*(array[chosen] for array in split))
+        splits[name] = split.take(chosen)
     chosen_sizes = [split.size for split in splits.values()]
     content = f"{dataset.fingerprint} {chosen_sizes}".encode()
     fingerprint = hashlib.sha256(content).hexdigest()
@@ -194,16 +194,16 @@ class _Watched(Trainer):
             for name, variable in self.variables.items():
                 variable.assign(before[name])
             part = indices[first:last]
-            return function(part, tf.constant(first, tf.int64)).numpy()
+            return function((part,), tf.constant(first, tf.int64)).numpy()
 
-        def outputs(indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
-            features, _ = self.pipeline.read(indices, position)
+        def outputs(inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
+            features, _ = self.pipeline.read(inputs, position)
             return self.network.outputs(features, position)
 
-        def loss(indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+        def loss(inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
             weights = list(self._weights.values())
             with tf.GradientTape() as tape:
-                value = self._batch_loss(indices, position)
+                value = self._batch_loss(inputs, position)
             gradients = tape.gradient(value, weights)
             observed.unused = [
                 name for name, g in zip(self._weights, gradients) if g is None

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from distmnist.core.errors import InputError
 from distmnist.data.arrays import Columns, Items, create_dataset
-from distmnist.data.dataset import Dataset, DatasetSpec, create_split, fingerprint
+from distmnist.data.dataset import Dataset, create_split, fingerprint
+from distmnist.data.spec import DatasetSpec
 
 X = np.arange(60, dtype=np.uint8).reshape(30, 2)
 Y = np.arange(30) % 3

@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from distmnist.core.errors import InputError
 from distmnist.data import augment
-from distmnist.data.dataset import Augment, DatasetSpec, Split
+from distmnist.data.dataset import Augment, Split
 from distmnist.data.pipeline import InputPipeline
 from distmnist.data.random import Random
+from distmnist.data.spec import DatasetSpec
 
 AUGMENTS = {
     "flip": augment.flip,
@@ -61,7 +62,7 @@ def test_ranks_read_what_one_rank_reads() -> None:
         block = pipeline.take(8)
         positions = block.position + pipeline.stride * np.arange(8)
         return [
-            pipeline.read(indices, tf.constant(position, tf.int64))[0].numpy()
+            pipeline.read((indices,), tf.constant(position, tf.int64))[0].numpy()
             for indices, position in zip(block.indices, positions)
         ]
 

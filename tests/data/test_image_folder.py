@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from distmnist.core.errors import InputError
-from distmnist.data.sources import image_folder
+from distmnist.data import image_files
 from tests.data.own_data import load, picture, refuse, save_images
 
 
@@ -74,7 +74,7 @@ def test_images_are_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored turned: the camera's top is at the right
     Image.fromarray(pixels).rotate(90, expand=True).save(tmp_path / "a.jpg", exif=exif)
-    read = image_folder.read(tmp_path / "a.jpg")[..., 0]
+    read = image_files.read(tmp_path / "a.jpg")[..., 0]
     assert read.shape == (16, 24)
     assert np.abs(read.astype(int) - pixels).max() < 8
 
@@ -93,7 +93,7 @@ VARIANTS: dict[str, Callable[[Image.Image], Image.Image]] = {
 def test_kinds_of_images(tmp_path: Path, kind: str) -> None:
     image = VARIANTS[kind](picture())
     image.save(tmp_path / "a.PNG")
-    read = image_folder.read(tmp_path / "a.PNG")
+    read = image_files.read(tmp_path / "a.PNG")
     channels = 1 if kind in ("gray", "gray with alpha", "one bit") else 3
     assert read.shape == (6, 5, channels)
     expected = np.asarray(image.convert("L" if channels == 1 else "RGB"))
@@ -102,7 +102,7 @@ def test_kinds_of_images(tmp_path: Path, kind: str) -> None:
 
 def test_cmyk_is_color(tmp_path: Path) -> None:
     picture().convert("CMYK").save(tmp_path / "a.jpg")
-    assert image_folder.read(tmp_path / "a.jpg").shape == (6, 5, 3)
+    assert image_files.read(tmp_path / "a.jpg").shape == (6, 5, 3)
 
 
 def test_hidden_and_other_files_are_ignored_with_a_warning(
@@ -224,10 +224,10 @@ def test_a_truncated_image_is_refused(
     content = stream.getvalue()
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    whole = image_folder.read(path)
+    whole = image_files.read(path)
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     try:
-        cut = image_folder.read(path)
+        cut = image_files.read(path)
     except InputError as error:
         assert str(error).startswith(f"{path}: ")
     else:
@@ -248,7 +248,7 @@ def test_a_damaged_image_is_one_line_or_an_image(
     path = tmp_path / "a.png"
     path.write_bytes(content)
     try:
-        assert image_folder.read(path).dtype == np.uint8
+        assert image_files.read(path).dtype == np.uint8
     except InputError as error:
         assert "\n" not in str(error)
 

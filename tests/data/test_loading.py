@@ -11,9 +11,10 @@ from distmnist.core import registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data import loading
-from distmnist.data.dataset import Dataset, DatasetSpec, create_split, fingerprint
+from distmnist.data.dataset import Dataset, create_split, fingerprint
 from distmnist.data.sources import Source
 from distmnist.data.sources.digits import Digits
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from tests.data.idx_files import NAMES, Files, idx, put, small_files
 

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from distmnist.data import tensors
-from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.dataset import Split
+from distmnist.data.spec import DatasetSpec
 
 
 def test_tensors_hold_the_arrays() -> None:

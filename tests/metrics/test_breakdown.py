@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from distmnist import Config, DatasetSpec, Split
-from distmnist.data.pipeline import InputPipeline
+from distmnist.data.pipeline import InputPipeline, Inputs
 from distmnist.data.tensors import to_tensors
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import breakdown
@@ -27,8 +27,8 @@ class TwoRanks(Cluster):
 def steps(milliseconds: float) -> Callable[..., tf.Tensor]:
     """Returns a function that takes as long for each step."""
 
-    def take(indices: np.ndarray, position: np.int64) -> tf.Tensor:
-        time.sleep(len(indices) * milliseconds / 1000)
+    def take(inputs: Inputs, position: np.int64) -> tf.Tensor:
+        time.sleep(len(inputs[0]) * milliseconds / 1000)
         return tf.constant(0.0)
 
     return take
@@ -48,13 +48,13 @@ def test_communication_is_exposed_or_hidden(monkeypatch: pytest.MonkeyPatch) -> 
 
     weights = tf.Variable(np.arange(24, dtype=np.float32).reshape(6, 4))
 
-    def loss(indices: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
+    def loss(inputs: Inputs, position: tf.Tensor) -> tf.Tensor:
         features = tf.ones([4, 6])
         return tf.reduce_sum(tf.matmul(features, weights))
 
-    def take(indices: np.ndarray, position: np.int64) -> tf.Tensor:
+    def take(inputs: Inputs, position: np.int64) -> tf.Tensor:
         weights.assign_add(weights)
-        return steps(60)(indices, position)
+        return steps(60)(inputs, position)
 
     found = breakdown.measure(
         Config(batch_size=4),

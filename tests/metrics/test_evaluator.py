@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from distmnist.core.config import Config
 from distmnist.data.arrays import create_dataset
-from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.dataset import Split
 from distmnist.data.sources.mnist import SPEC
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import most_wrong
 from distmnist.metrics.evaluator import Evaluator

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.metrics import figures
 from distmnist.metrics.types import ClassCounts, Errors, Mistakes, Predictions
 

@@ -18,9 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError
 from distmnist.core.progress import Progress
-from distmnist.data.dataset import DatasetSpec, Split
+from distmnist.data.dataset import Split
 from distmnist.data.pipeline import InputPipeline
 from distmnist.data.sources.mnist import SPEC
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.records import History

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from distmnist.core.config import Config
-from distmnist.data.dataset import DatasetSpec
 from distmnist.data.sources.mnist import SPEC
+from distmnist.data.spec import DatasetSpec
 from distmnist.models.mlp import Mlp
 
 

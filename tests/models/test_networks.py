@@ -11,8 +11,8 @@ import tensorflow as tf
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.data import loading
-from distmnist.data.dataset import DatasetSpec
 from distmnist.data.sources.mnist import SPEC
+from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import losses, registry
 from distmnist.models.network import Network

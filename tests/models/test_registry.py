@@ -10,7 +10,7 @@ import tensorflow as tf
 import distmnist
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.models import registry
 from distmnist.models.cnn import Cnn
 from distmnist.models.mlp import Mlp

@@ -8,7 +8,7 @@ import numpy as np
 
 from distmnist.checkpoint.inference import Saved
 from distmnist.core.config import Config
-from distmnist.data.dataset import DatasetSpec
+from distmnist.data.spec import DatasetSpec
 from distmnist.metrics.types import (
     ClassCounts,
     Errors,

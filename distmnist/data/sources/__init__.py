@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from distmnist.data.dataset import Dataset, DatasetSpec
+from distmnist.data.dataset import Dataset
+from distmnist.data.spec import DatasetSpec
 
 
 @runtime_checkable

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from distmnist.core import user_code
 from distmnist.core.errors import InputError
-from distmnist.data.dataset import Dataset, DatasetSpec
+from distmnist.data.dataset import Dataset
+from distmnist.data.spec import DatasetSpec
 
 
 class FunctionSource:

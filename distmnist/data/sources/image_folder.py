@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,19 +13,70 @@ from PIL import Image
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data import image_files
+from distmnist.data import image_files, preparation
 from distmnist.data.arrays import create_dataset
-from distmnist.data.dataset import SPLITS, Dataset
+from distmnist.data.dataset import SPLITS, Dataset, Split
+from distmnist.data.shards.examples import Unprepared
 from distmnist.data.sources import folders
+from distmnist.data.spec import DatasetSpec
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 # Images of other formats, which are refused rather than ignored.
 _OTHER = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".tif", ".tiff", ".webp")
-_GRAY = ("1", "L", "LA")
-_COLOR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 
-Size = tuple[int, ...]
-"""Height and width in pixels; (): an image's own."""
+
+class _Found(NamedTuple):
+    """The images of a directory, not read yet.
+
+    Attributes:
+        classes: names of the classes.
+        files: of each split, sorted by class and name.
+        labels: of each split, [n].
+        shape: of the first image.
+    """
+
+    classes: list[str]
+    files: dict[str, list[Path]]
+    labels: dict[str, NDArray[np.int64]]
+    shape: tuple[int, ...]
+
+    @property
+    def first(self) -> Path:
+        """The image that decides the shape of all."""
+        return self.files["train"][0]
+
+
+class Images(NamedTuple):
+    """Images of one shape in files, as examples; see `data.shards.examples`.
+
+    Attributes:
+        files: the images.
+        labels: of each, int32 [n].
+        image_size: to which images are resized; (): none is.
+        shape: of all.
+        first: the image that decided it.
+    """
+
+    files: list[Path]
+    labels: NDArray[np.int32]
+    image_size: image_files.Size
+    shape: tuple[int, ...]
+    first: Path
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return len(self.files)
+
+    def take(self, indices: NDArray[Any]) -> Split:
+        """Reads images.
+
+        Raises:
+            InputError: one is invalid.
+        """
+        files = [self.files[index] for index in indices.tolist()]
+        images = _read_all(files, self.image_size, self.shape, self.first)
+        return Split(images, self.labels[indices])
 
 
 def load(path: Path, config: Config) -> Dataset:
@@ -36,6 +89,75 @@ def load(path: Path, config: Config) -> Dataset:
 
     Raises:
         InputError: a directory or an image is invalid.
+    """
+    found = _find(path, config.image_size)
+    arrays = {
+        split: (
+            _read_all(files, config.image_size, found.shape, found.first),
+            found.labels[split],
+        )
+        for split, files in found.files.items()
+    }
+    return create_dataset(
+        arrays["train"],
+        arrays.get("validation"),
+        arrays.get("test"),
+        name=path.resolve().name,
+        source=f"images in {path.absolute()}",
+        class_names=found.classes,
+    )
+
+
+def open_images(path: Path, config: Config) -> Unprepared:
+    """Returns what `load` would read, not read yet.
+
+    Args:
+        path: as of `load`.
+        config: run configuration.
+
+    Raises:
+        InputError: a directory, or the first image, is invalid.
+    """
+    found, source = _find(path, config.image_size), f"images in {path.absolute()}"
+    numbers = {
+        split: (np.arange(len(labels)), labels)
+        for split, labels in found.labels.items()
+    }
+    # A split that is missing is cut from the training split's files.
+    files = {split: found.files.get(split, found.files["train"]) for split in SPLITS}
+    preparation.hold_out(numbers, True, source)
+    sha256 = hashlib.sha256(str(config.image_size).encode())
+    for split, paths in found.files.items():
+        for file in paths:
+            status = file.stat()
+            stamp = f"{split}/{file.parent.name}/{file.name}"
+            stamp += f" {status.st_size} {status.st_mtime_ns}\n"
+            sha256.update(stamp.encode(errors="surrogateescape"))
+    splits = {
+        split: Images(
+            [files[split][number] for number in indices.tolist()],
+            labels.astype(np.int32),
+            config.image_size,
+            found.shape,
+            found.first,
+        )
+        for split, (indices, labels) in numbers.items()
+    }
+    return Unprepared(
+        path.resolve().name,
+        source,
+        sha256.hexdigest(),
+        DatasetSpec(found.shape, len(found.classes), tuple(found.classes)),
+        splits,
+        is_slow=True,
+    )
+
+
+def _find(path: Path, image_size: image_files.Size) -> _Found:
+    """Finds the images of each split and class; reads the first.
+
+    Raises:
+        InputError: a directory, or the image, is invalid.
     """
     splits = {split: _find_images(root) for split, root in _find_splits(path).items()}
     classes = list(splits["train"])
@@ -58,65 +180,23 @@ def load(path: Path, config: Config) -> Dataset:
         split: [file for name in classes for file in images[name]]
         for split, images in splits.items()
     }
-    first = files["train"][0]
-    shape = read(first, config.image_size).shape
-    arrays = {}
-    for split, paths in files.items():
-        labels = np.repeat(
-            np.arange(len(classes)), [len(splits[split][name]) for name in classes]
+    labels = {
+        split: np.repeat(
+            np.arange(len(classes)), [len(images[name]) for name in classes]
         )
-        arrays[split] = (_read_all(paths, config.image_size, shape, first), labels)
-    return create_dataset(
-        arrays["train"],
-        arrays.get("validation"),
-        arrays.get("test"),
-        name=path.resolve().name,
-        source=f"images in {path.absolute()}",
-        class_names=classes,
-    )
-
-
-def read(path: Path, size: Size = ()) -> NDArray[np.uint8]:
-    """Reads a JPEG or PNG image, upright, as its EXIF data say.
-
-    Args:
-        path: the file.
-        size: height and width to resize it to, whatever its own; (): its own.
-
-    Returns:
-        uint8 [height, width, channels]; 1 channel if the image is gray, 3 if not.
-
-    Raises:
-        InputError: it is not such an image, is damaged, transparent, of more than 8
-            bits, or has too many pixels.
-    """
-    with image_files.opened(path) as upright:
-        return _pixels(upright, size, path)
-
-
-def _pixels(image: Image.Image, size: Size, path: Path) -> NDArray[np.uint8]:
-    if image.mode not in (*_GRAY, *_COLOR):
-        raise InputError(
-            f"{path}: has more than 8 bits for each value ({image.mode}); convert it "
-            "to 8 bits"
-        )
-    transparent = image.has_transparency_data
-    if transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        raise InputError(f"{path}: is transparent in places; put it on a background")
-    image = image.convert("L" if image.mode in _GRAY else "RGB")
-    if size and image.size != (size[1], size[0]):
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        for split, images in splits.items()
+    }
+    shape = image_files.read(files["train"][0], image_size).shape
+    return _Found(classes, files, labels, shape)
 
 
 def _read_all(
-    paths: list[Path], size: Size, shape: tuple[int, ...], first: Path
+    paths: list[Path], size: image_files.Size, shape: tuple[int, ...], first: Path
 ) -> NDArray[np.uint8]:
     """Reads images of the shape of the first one."""
     images = np.empty((len(paths), *shape), np.uint8)
     for index, path in enumerate(paths):
-        image = read(path, size)
+        image = image_files.read(path, size)
         if image.shape[2] != shape[2]:
             raise _mixed(paths, path, first)
         if image.shape != shape:
@@ -138,7 +218,7 @@ def _mixed(paths: list[Path], path: Path, first: Path) -> InputError:
             contextlib.suppress(Exception),
             Image.open(each, formats=image_files.FORMATS) as opened,
         ):
-            gray[opened.mode in _GRAY].append(each)
+            gray[opened.mode in image_files.GRAY].append(each)
     if min(map(len, gray.values())) == 0:  # changed meanwhile
         return InputError(f"{path}: has other channels than {first}; convert it")
     rare = len(gray[True]) <= len(gray[False])

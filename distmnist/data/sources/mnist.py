@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
-from distmnist.data.dataset import Dataset, DatasetSpec, create_split
+from distmnist.data.dataset import Dataset, create_split
 from distmnist.data.sources import idx
+from distmnist.data.spec import DatasetSpec
 
 IMAGE_SIZE = 28  # height and width in pixels
 NUM_CLASSES = 10

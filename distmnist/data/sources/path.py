@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,16 @@ from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.registry import DATASETS
 from distmnist.data.dataset import Dataset
-from distmnist.data.sources import array_files, folders, idx_folder, tables
+from distmnist.data.shards import index
+from distmnist.data.shards.examples import Unprepared
+from distmnist.data.sources import Source, array_files, folders, idx_folder, tables
 from distmnist.data.sources.function import FunctionSource
+from distmnist.data.sources.prepared import Prepared
 
 _FORMS = (
     "a directory with a sub-directory of images for each class, x_train.npy and "
-    "y_train.npy, train.csv or four IDX files; or an .npz, .csv or .parquet file"
+    "y_train.npy, train.csv or four IDX files, or one of distmnist.prepare; or an "
+    ".npz, .csv or .parquet file"
 )
 # Flags that are about some of the forms.
 _FLAGS = ("target", "task", "image_size")
@@ -51,7 +55,7 @@ _ARRAYS = _Form("arrays", array_files.load, ("task",))
 _TABLES = _Form("tables", tables.load, ("target", "task"))
 
 
-def find(config: Config) -> FunctionSource:
+def find(config: Config) -> Source:
     """Returns the source of the file or directory that --dataset names.
 
     Args:
@@ -60,11 +64,37 @@ def find(config: Config) -> FunctionSource:
     Raises:
         InputError: there is no such path, or it is of no known form.
     """
-    path = Path(os.path.expanduser(config.dataset))
-    label = f"flag --dataset={' '.join(config.dataset.split())}"
+    path, label = _path(config)
     with contextlib.suppress(OSError):  # it is reported when the data are read
+        if index.is_prepared(path):
+            _check_flags(path, "prepared data", (), config)
+            return Prepared(path, config.data_residency)
         _find_form(path, label)
+    if config.data_residency == "stream":
+        raise InputError(
+            f"flag --data_residency=stream: {path} can only be read into memory; "
+            "prepare it by python -m distmnist.prepare, and name what that wrote"
+        )
     return FunctionSource(label, functools.partial(_load, path, config, label))
+
+
+def open_images(config: Config) -> Unprepared | None:
+    """Returns the images that --dataset names, not read yet; None if it names others.
+
+    Args:
+        config: run configuration.
+
+    Raises:
+        InputError: there is no such path, or its images are invalid.
+    """
+    path, label = _path(config)
+    with _reported(path):
+        if _find_form(path, label) is not _IMAGES:
+            return None
+        _check_flags(path, _IMAGES.name, _IMAGES.flags, config)
+        from distmnist.data.sources import image_folder
+
+        return image_folder.open_images(path, config)
 
 
 def _load(path: Path, config: Config, label: str) -> Dataset:
@@ -73,15 +103,27 @@ def _load(path: Path, config: Config, label: str) -> Dataset:
     Raises:
         InputError: there is no such path, it is of no known form, or it cannot be read.
     """
-    try:
+    with _reported(path):
         form = _find_form(path, label)
-        for flag in _FLAGS:
-            default = Config.__dataclass_fields__[flag].default
-            if flag not in form.flags and getattr(config, flag) != default:
-                raise InputError(
-                    f"flag --{flag}: not for {form.name}, which {path} is; leave it out"
-                )
+        _check_flags(path, form.name, form.flags, config)
         return form.load(path, config)
+
+
+def _path(config: Config) -> tuple[Path, str]:
+    """Returns the path that --dataset names, and the flag for messages."""
+    path = Path(os.path.expanduser(config.dataset))
+    return path, f"flag --dataset={' '.join(config.dataset.split())}"
+
+
+@contextlib.contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Reports that data cannot be read.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        yield
     except OSError as error:
         reason = " ".join((error.strerror or str(error)).split())
         raise InputError(
@@ -91,6 +133,16 @@ def _load(path: Path, config: Config, label: str) -> Dataset:
         raise InputError(
             f"{path} does not fit into memory; give fewer or smaller examples"
         ) from None
+
+
+def _check_flags(path: Path, form: str, about: tuple[str, ...], config: Config) -> None:
+    """Raises InputError if a flag is given that is not about a form of data."""
+    for flag in _FLAGS:
+        default = Config.__dataclass_fields__[flag].default
+        if flag not in about and getattr(config, flag) != default:
+            raise InputError(
+                f"flag --{flag}: not for {form}, which {path} is; leave it out"
+            )
 
 
 def _find_form(path: Path, label: str) -> _Form:

@@ -1,0 +1,75 @@
+"""Reads ahead: an iterator that runs on a thread, so many items before it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from distmnist.distributed.watchdog import watchdog
+
+T = TypeVar("T")
+
+_DEPTH = 2  # items that are ready, beside one that is read and one that is used
+
+
+class _End(Generic[T]):
+    """What the thread sends last: the error that ended it, if one did."""
+
+    def __init__(self, error: BaseException | None = None):
+        self.error = error
+
+
+def read_ahead(items: Iterator[T], what: str) -> Iterator[T]:
+    """Yields the items of an iterator, which runs ahead on a thread.
+
+    Closing the generator ends the thread, after the item that it is reading.
+
+    Args:
+        items: the iterator.
+        what: it is for, in the watchdog's messages.
+
+    Raises:
+        BaseException: what the iterator raises, at its place.
+    """
+    ready: queue.Queue[T | _End[T]] = queue.Queue(_DEPTH)
+    stopped = threading.Event()
+
+    def run() -> None:
+        end: _End[T] = _End()
+        try:
+            for item in items:
+                if not _put(ready, item, stopped):
+                    return
+        except BaseException as error:
+            end = _End(error)
+        _put(ready, end, stopped)
+
+    threading.Thread(target=run, name="read ahead", daemon=True).start()
+    try:
+        while True:
+            try:
+                item = ready.get_nowait()
+            except queue.Empty:
+                with watchdog.phase(what):
+                    item = ready.get()
+            if isinstance(item, _End):
+                if item.error:
+                    raise item.error
+                return
+            yield item
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            ready.get_nowait()  # the thread may wait for a place
+
+
+def _put(ready: queue.Queue[T], item: T, stopped: threading.Event) -> bool:
+    """Waits for a place for an item; returns False if it is not wanted any more."""
+    while not stopped.is_set():
+        with contextlib.suppress(queue.Full):
+            ready.put(item, timeout=1)
+            return True
+    return False

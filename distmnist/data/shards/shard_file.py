@@ -1,0 +1,199 @@
+"""A shard, open for reading: single records, checked, and read again if that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from absl import logging
+from numpy.typing import NDArray
+
+from distmnist.core.errors import InputError, RunError
+from distmnist.data.shards import records
+from distmnist.data.shards.index import DIGEST, Index, Shard, seal_bytes
+
+T = TypeVar("T")
+
+# Waits before a read is tried again, in seconds.
+_WAITS = (0.1, 1.0, 5.0)
+
+
+class Rows(NamedTuple):
+    """Where examples are read to, or one of them.
+
+    Attributes:
+        features: as bytes, uint8 [n, bytes] or [bytes].
+        targets: as bytes, and the checksum that follows, uint8 [n, bytes] or [bytes].
+    """
+
+    features: NDArray[np.uint8]
+    targets: NDArray[np.uint8]
+
+
+class ShardFile:
+    """A shard, open for reading."""
+
+    def __init__(self, directory: Path, index: Index, shard: Shard):
+        """Opens it, and checks its size and its seal.
+
+        Raises:
+            InputError: it is missing, or another than the index names.
+            RunError: it cannot be read.
+        """
+        self._path = directory / shard.file
+        self._shard = shard
+        self._compressed = index.compression != "none"
+        self._data_bytes = index.spec.example_bytes
+        self._header = records.header(self._data_bytes)
+        self._descriptor = -1
+        self._patiently(lambda: None, "")
+        seal = seal_bytes(index.compression, shard.examples)
+        size = os.fstat(self._descriptor).st_size
+        if size != shard.bytes:
+            raise self._wrong(f"has {size} bytes, not {shard.bytes}")
+        content = self._patiently(
+            lambda: os.pread(self._descriptor, seal, size - seal), ": the seal"
+        )
+        data = content[records.HEADER : -records.FOOTER]
+        if content != records.header(len(data)) + data + records.footer(data):
+            raise self._wrong("its seal is damaged")
+        if data[:DIGEST].hex() != shard.digest:
+            raise self._wrong("is of other data than the index")
+        sizes = np.frombuffer(data, "<u4", offset=DIGEST).astype(np.int64)
+        self._ends = np.cumsum(sizes + records.OVERHEAD)
+        if self._compressed and self._ends[-1] != size - seal:
+            raise self._wrong("its seal is damaged")
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def expect(self, numbers: NDArray[np.int64]) -> None:
+        """Has the system read records ahead, without waiting for them.
+
+        Args:
+            numbers: of the records, in [0, examples).
+        """
+        for begin, end in zip(*(bound.tolist() for bound in self._bounds(numbers))):
+            os.posix_fadvise(
+                self._descriptor, begin, end - begin, os.POSIX_FADV_WILLNEED
+            )
+
+    def read(self, numbers: NDArray[np.int64], places: list[int], rows: Rows) -> None:
+        """Reads records.
+
+        Args:
+            numbers: of the records, in [0, examples).
+            places: row of each.
+            rows: where to.
+
+        Raises:
+            InputError: one is damaged.
+            RunError: one cannot be read, at several attempts.
+        """
+        begins, ends = (bound.tolist() for bound in self._bounds(numbers))
+        for number, begin, end, place in zip(numbers.tolist(), begins, ends, places):
+            row = Rows(rows.features[place], rows.targets[place])
+            read = functools.partial(self._read, begin, end, row)
+            try:
+                intact = read()
+            except OSError:
+                intact = False
+            if not intact:
+                where = f": record {number} (from 0)"
+                if not self._patiently(read, where):
+                    raise self._wrong("is damaged", where)
+
+    def _bounds(
+        self, numbers: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns where records begin and end."""
+        if self._compressed:
+            ends = self._ends[numbers]
+            return np.where(numbers > 0, self._ends[numbers - 1], 0), ends
+        begins = numbers * (self._data_bytes + records.OVERHEAD)
+        return begins, begins + self._data_bytes + records.OVERHEAD
+
+    def _read(self, begin: int, end: int, row: Rows) -> bool:
+        """Reads a record to its row; returns whether it is intact."""
+        if self._compressed:
+            return self._read_compressed(begin, end, row)
+        header = bytearray(records.HEADER)
+        buffers = header, row.features.data, row.targets.data  # without a copy
+        count = os.preadv(self._descriptor, buffers, begin)
+        stored = row.targets[-records.FOOTER :].tobytes()
+        return (
+            count == end - begin
+            and header == self._header
+            and stored == records.footer(row.features, row.targets[: -records.FOOTER])
+        )
+
+    def _read_compressed(self, begin: int, end: int, row: Rows) -> bool:
+        content = os.pread(self._descriptor, end - begin, begin)
+        data = content[records.HEADER : -records.FOOTER]
+        if content != records.header(len(data)) + data + records.footer(data):
+            return False
+        try:
+            # No more than there should be: forged data may become any size.
+            example = zlib.decompressobj().decompress(data, self._data_bytes + 1)
+        except zlib.error:
+            return False
+        if len(example) != self._data_bytes:
+            return False
+        array = np.frombuffer(example, np.uint8)
+        row.features[:] = array[: len(row.features)]
+        row.targets[: -records.FOOTER] = array[len(row.features) :]
+        return True
+
+    def _patiently(self, function: Callable[[], T], where: str) -> T:
+        """Calls a function, and again if it fails; the file is opened in between.
+
+        Raises:
+            InputError: there is no such file.
+            RunError: the last attempt failed.
+        """
+        for wait in (*_WAITS, None):
+            try:
+                if self._descriptor < 0:
+                    self._descriptor = self._open()
+                return function()
+            except FileNotFoundError:
+                raise self._wrong("is missing") from None
+            except OSError as error:
+                reason = error.strerror or str(error)
+                if wait is None:
+                    raise RunError(
+                        f"{self._path}{where}: cannot be read ({reason}, at "
+                        f"{len(_WAITS) + 1} attempts); check the disk, and continue "
+                        "with the same flags"
+                    ) from None
+                logging.warning("%s%s: %s; trying again", self._path, where, reason)
+            time.sleep(wait)
+            with contextlib.suppress(OSError):
+                self._reopen()
+        raise AssertionError
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _reopen(self) -> None:
+        """Opens the file again, as a file handle of NFS may be stale."""
+        if self._descriptor >= 0:
+            opened = self._open()
+            # Not closed and opened: another thread could read another file by it.
+            os.dup2(opened, self._descriptor, inheritable=False)
+            os.close(opened)
+
+    def _wrong(self, what: str, where: str = "") -> InputError:
+        return InputError(
+            f"{self._path}{where}: {what}; restore the data set, or prepare it again"
+        )
