@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distmnist import __main__ as index
-from distmnist import __version__, evaluate, export, predict, report, train
+from distmnist import __version__, evaluate, export, predict, prepare, report, train
 from launch.submit.k8s import program as submit
 from tests.launching import ROOT, messages, run
 
@@ -26,6 +26,7 @@ PROGRAMS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "predict": (predict.main, ("digit.png",)),
     "export": (export.main, ("--export_dir=exported",)),
     "report": (report.main, ()),
+    "prepare": (prepare.main, ("digits", "prepared")),
     "submit_k8s": (submit_main, ("--image=distmnist:cpu",)),
 }
 WRONG_FLAGS = {
@@ -64,6 +65,8 @@ WRONG_VALUES = [
     ("report", ("--output=s3://b/report.html",), "must be a local path, not a URL"),
     ("report", ("--png_dir=$UNSET/png",), "environment variable UNSET is not set"),
     ("report", ("stray",), "argument 'stray': only flags are accepted"),
+    ("prepare", ("stray",), "3 arguments: give two, SOURCE and DIRECTORY"),
+    ("prepare", ("--compression=gzip",), "must be one of none, zlib"),
     ("submit_k8s", ("--workers=many",), "flag --workers=many: must be a whole number"),
     ("submit_k8s", ("stray",), "flags of the training come after --"),
     ("submit_k8s", ("--", "stray"), "argument 'stray': only flags are accepted"),

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import time
+import weakref
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -72,10 +73,8 @@ class ShardFile:
             raise self._wrong("its seal is damaged")
 
     def close(self) -> None:
-        """Closes the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Closes the file; the last reference to it that goes closes it, too."""
+        self._finalizer()
 
     def expect(self, numbers: NDArray[np.int64]) -> None:
         """Has the system read records ahead, without waiting for them.
@@ -165,6 +164,7 @@ class ShardFile:
             try:
                 if self._descriptor < 0:
                     self._descriptor = self._open()
+                    self._finalizer = weakref.finalize(self, os.close, self._descriptor)
                 return function()
             except FileNotFoundError:
                 raise self._wrong("is missing") from None
