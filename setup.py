@@ -76,10 +76,12 @@ setup(
         "absl-py",
         "google-crc32c",  # the checksums of prepared data
         "jinja2",  # the report
+        "markupsafe",
         "matplotlib",  # images for TensorBoard and the report
         "msgspec",  # the schema of what is read
         "numpy",
         "pillow",
+        "protobuf",  # the index of a checkpoint
         "scikit-learn",
         "tensorboard",
         "tqdm",
@@ -88,18 +90,24 @@ setup(
         # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
         # without support for it. launch/setup.sh compiles and installs it.
         "tables": ["pyarrow"],  # --dataset=FILE.csv and .parquet
-        "k8s": ["kubernetes", "jsonpatch", "PyYAML"],  # launch/submit_k8s
+        "k8s": ["kubernetes", "jsonpatch", "PyYAML", "urllib3"],  # launch/submit_k8s
         "test": [
             "hypothesis",
+            "keras",
+            "packaging",
+            "psutil",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "ruff",
             "mypy",
+            "grimp",
             "import-linter",
+            "scipy",
             "types-PyYAML",
             # tests/test_notebook.py
             "nbclient",
+            "nbformat",
             "ipykernel",
             "ipywidgets",
             # tests/launch/test_k8s_manifests.py

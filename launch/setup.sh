@@ -184,6 +184,9 @@ find_gpu() {
   ((${driver:-${cuda%%.*}} >= ${cuda%%.*})) ||
     fail 2 "CUDA toolkit $cuda is newer than the driver, which supports CUDA $driver:" \
       "install a CUDA $driver toolkit and set CUDA_HOME to it"
+  [[ $cuda == 12.* ]] ||
+    say "Warning: with CUDA $cuda, Horovod requires a driver for it, beside TensorFlow's" \
+      "libraries of CUDA 12; set CUDA_HOME to a toolkit of CUDA 12 if there is one"
 }
 
 # name_wheel: sets the path of Horovod's wheel. The directory names everything that the
@@ -277,7 +280,8 @@ unpack_horovod() {
   run mkdir -m 700 "$source"
   run cp "$patches"/* "$source"
   pip download --no-deps --no-build-isolation --no-binary horovod --dest "$source" horovod
-  run bash -c 'cd "$0" && sha256sum --quiet --strict --check SHA256SUMS' "$source" ||
+  run bash -c 'cd "$0" && diff <(sha256sum -- *.gz *.patch | sort) <(sort SHA256SUMS)' \
+    "$source" ||
     fail 1 "$name.tar.gz or a patch in $patches is not the one that its SHA256SUMS" \
       "names: restore them, or adapt the patches to the new source (CONTRIBUTING.md)"
   run "$venv/bin/python" -m tarfile --extract "$source/$name.tar.gz" "$source"

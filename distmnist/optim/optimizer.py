@@ -48,7 +48,7 @@ class DistributedSgd:
         # Adasum compares the gradients of each variable, so they must stay apart.
         in_buckets = cluster.size > 1 and not config.use_adasum
         # Horovod wraps a v1 optimizer: its wrapper of Keras optimizers predates Keras
-        # 3, which comes with TensorFlow 2.18, and averages nothing there.
+        # 3, and averages nothing there.
         if config.momentum:
             sgd = (_BucketsMomentum if in_buckets else _Momentum)(
                 self.learning_rate, config.momentum

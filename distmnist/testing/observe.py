@@ -240,7 +240,7 @@ def _function(function: Any) -> Any:
     return tf.function(
         lambda *args: function(*args),
         input_signature=(
-            tf.TensorSpec([None], tf.int32),
+            (tf.TensorSpec([None], tf.int32),),
             tf.TensorSpec([], tf.int64),
         ),
     )

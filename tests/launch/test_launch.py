@@ -136,25 +136,27 @@ def test_dry_run_prints_the_cpu_build_and_changes_nothing(machine: Machine) -> N
     assert "nccl" not in build[-1]
 
 
-def test_dry_run_prints_the_gpu_build(machine: Machine) -> None:
+@pytest.mark.parametrize("cuda_version", ["12.5", "13.0"])
+def test_dry_run_prints_the_gpu_build(machine: Machine, cuda_version: str) -> None:
     machine.add_requirements()
     cuda = machine.root.parent / "cuda"
     (cuda / "bin").mkdir(parents=True)
     (cuda / "include").mkdir()
     (cuda / "include/cuda_runtime.h").touch()
-    machine.add_program("nvcc", "Cuda compilation tools, release 12.5, V12.5.82")
+    machine.add_program("nvcc", f"Cuda compilation tools, release {cuda_version}, V1")
     machine.bin.joinpath("nvcc").rename(cuda / "bin/nvcc")
     result = machine.run(SETUP, "--dry-run", "--gpu", CUDA_HOME=str(cuda))
     assert result.returncode == 0, result.stderr
 
     words(result.stdout, "install", "tensorflow[and-cuda]")
+    assert ("requires a driver for it" in result.stdout) == (cuda_version == "13.0")
     build = words(result.stdout, "wheel", "HOROVOD_GPU_OPERATIONS=NCCL")
     assert f"HOROVOD_CUDA_HOME={cuda}" in build
     assert "HOROVOD_NCCL_LINK=SHARED" in build
     (home,) = (w for w in build if w.startswith("HOROVOD_NCCL_HOME="))
     assert home.endswith("/site-packages/nvidia/nccl")
     wheel = words(result.stdout, "mv")[-1]
-    for part in ("gpu", "cuda12.5", f"nccl{pin('nvidia-nccl-cu12')}"):
+    for part in ("gpu", f"cuda{cuda_version}", f"nccl{pin('nvidia-nccl-cu12')}"):
         assert f"-{part}-" in wheel
 
 

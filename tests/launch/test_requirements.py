@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -43,6 +44,46 @@ def closure(*requirements: str) -> set[str]:
     return {name for name, _ in found}
 
 
+# Imported where they are, and required nowhere: compiled by set-up, or of another's.
+ELSEWHERE = {"horovod", "mpi4py", "ipython", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "extras"),
+    [
+        (("distmnist",), ("tables",)),
+        (("launch",), ("k8s",)),
+        (("tests", "examples", "docs"), ("tables", "k8s", "test")),
+    ],
+)
+def test_every_import_is_named(
+    packages: tuple[str, ...], extras: tuple[str, ...]
+) -> None:
+    declared = {
+        canonicalize_name(requirement.name)
+        for requirement in map(Requirement, metadata.requires("distmnist") or [])
+        if not requirement.marker
+        or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+    }
+    providers = metadata.packages_distributions()
+    own = {"distmnist", "launch", "tests", *sys.stdlib_module_names}
+    for path in [path for name in packages for path in (ROOT / name).rglob("*.py")]:
+        for module in imported(path) - own:
+            found = set(map(canonicalize_name, providers.get(module, [module])))
+            assert found & (declared | ELSEWHERE), f"{path}: {module}"
+
+
+def imported(path: Path) -> set[str]:
+    """Returns the packages that a file imports, at any place in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return {name.partition(".")[0] for name in found}
+
+
 @pytest.mark.parametrize(
     ("requirements", "package", "optional"),
     [
@@ -55,7 +96,7 @@ def closure(*requirements: str) -> set[str]:
         (("distmnist[k8s]",), "launch.submit", ()),
     ],
 )
-def test_every_import_is_declared(
+def test_all_modules_import_with_what_is_required(
     requirements: tuple[str, ...],
     package: str,
     optional: tuple[str, ...],
