@@ -56,6 +56,13 @@ class DataOptions:
         DATA,
         one_of(*RESIDENCIES),
     )
+    local_dir: str = option(
+        "",
+        "Directory on each node's own disk to which prepared data are copied, once, "
+        "before they are read; by default, they are read where they are.",
+        DATA,
+        path=True,
+    )
     shuffle_block: int = option(
         0,
         "Shuffle blocks of so many consecutive examples, and the examples of each, "

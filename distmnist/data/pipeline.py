@@ -90,6 +90,11 @@ class InputPipeline:
         self.stride = batch_size * size
 
     @property
+    def waiting_seconds(self) -> float:
+        """What a step has waited for its examples so far, on average, in seconds."""
+        return 0.0
+
+    @property
     def signature(self) -> tuple[tf.TensorSpec, ...]:
         """Shapes and types of `Block.inputs`."""
         return (tf.TensorSpec([None, self._batch_size], tf.int32),)

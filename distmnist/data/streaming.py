@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -55,8 +56,14 @@ class StreamingPipeline(InputPipeline):
             source, spec, batch_size, seed, rank, size, augment, shuffle_block
         )
         self._split = source
+        self._waited, self._steps = 0.0, 0
         step_bytes = batch_size * spec.example_bytes
         self._piece_steps = max(1, min(_PIECE_STEPS, _PIECE_BYTES // step_bytes))
+
+    @property
+    def waiting_seconds(self) -> float:
+        """What a step has waited for its examples so far, on average, in seconds."""
+        return self._waited / max(1, self._steps)
 
     @property
     def signature(self) -> tuple[tf.TensorSpec, ...]:
@@ -75,16 +82,18 @@ class StreamingPipeline(InputPipeline):
     def blocks(self, step: int, stops: Iterable[int]) -> Iterator[Block]:
         """Yields the input up to each stop, in one block or several."""
         pieces = read_ahead(self._pieces(), "waiting for examples to be read")
-        indices, inputs = next(pieces)
-        used = 0
+        used = taken = 0
         for stop in stops:
             while step < stop:
-                if used == len(indices):
+                if used == taken:
+                    begin = time.perf_counter()
                     indices, inputs = next(pieces)
-                    used = 0
+                    self._waited += time.perf_counter() - begin
+                    used, taken = 0, len(indices)
                 part = slice(used, used + stop - step)
                 block = self._block(indices[part], tuple(each[part] for each in inputs))
                 used += block.num_steps
+                self._steps += block.num_steps
                 step += block.num_steps
                 yield block
 

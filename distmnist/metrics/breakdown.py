@@ -38,6 +38,7 @@ class Breakdown(NamedTuple):
         compute_ms: of it, the forward and backward pass and the update.
         exposed_ms: of it, waiting for communication.
         hidden_ms: communication while the rank computes; not a part of the sum.
+        waiting_ms: waiting, between steps, for examples to be read; so far, on average.
         flops: floating-point operations of a step on each rank; 0: not known.
         peak_flops: of a large matrix product in a second, on each rank.
     """
@@ -47,6 +48,7 @@ class Breakdown(NamedTuple):
     compute_ms: float
     exposed_ms: float
     hidden_ms: float
+    waiting_ms: float
     flops: float
     peak_flops: float
 
@@ -69,6 +71,8 @@ class Breakdown(NamedTuple):
             f"backward pass and update {self.compute_ms:.3g}, communication "
             f"{self.exposed_ms:.3g} exposed (and {self.hidden_ms:.3g} hidden)"
         )
+        if self.waiting_ms:
+            text += f"; waiting for examples {self.waiting_ms:.3g} a step"
         if not self.flops:
             return text
         return (
@@ -128,6 +132,7 @@ def measure(
         tf.TensorSpec([config.batch_size, *each.shape[2:]], each.dtype)
         for each in pipeline.signature
     )
+    (waiting,) = cluster.allreduce_max([pipeline.waiting_seconds])
     flops = count_flops(batch_loss, batch, tf.TensorSpec([], tf.int64))
     return Breakdown(
         step_ms=ms["step"],
@@ -135,6 +140,7 @@ def measure(
         compute_ms=max(0.0, ms["step"] - exposed - ms["input"]),
         exposed_ms=exposed,
         hidden_ms=max(0.0, ms.get("sending", 0.0) - exposed),
+        waiting_ms=1000 * waiting,
         flops=config.backward_passes_per_step * flops,
         peak_flops=_peak(cluster, config.compute_dtype),
     )

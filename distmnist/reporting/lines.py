@@ -51,6 +51,7 @@ class _Breakdown(_Any):
     compute_ms: float
     exposed_ms: float
     hidden_ms: float
+    waiting_ms: float = 0.0
     utilization: float | None = None
 
 

@@ -24,6 +24,7 @@ _PARTS = {
     "compute_ms": ("Computing, ms", ",.3g"),
     "exposed_ms": ("Communication exposed, ms", ",.3g"),
     "hidden_ms": ("Communication hidden, ms", ",.3g"),
+    "waiting_ms": ("Waiting for examples, ms", ",.3g"),
     "utilization": ("FLOP utilization", ".0%"),
 }
 

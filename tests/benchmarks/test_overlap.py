@@ -49,7 +49,7 @@ def test_steps_are_predicted_from_bare_allreduces_between_two_hosts() -> None:
 
 def test_cases_with_a_limit_are_drawn(tmp_path: Path) -> None:
     titles = {name: each.title for name, each in overlap.CONTENDERS.items()}
-    plot.draw(MEDIANS, titles, tmp_path)
+    plot.draw(MEDIANS, titles, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 

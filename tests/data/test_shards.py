@@ -18,7 +18,7 @@ from distmnist.data.dataset import SPLITS, Dataset, Split
 from distmnist.data.shards import examples, index, parallel, preparation, shard_file
 from distmnist.data.shards.preparation import Preparation
 from distmnist.data.shards.reader import ShardedSplit
-from distmnist.data.sources.prepared import open_prepared
+from distmnist.data.sources.prepared import Prepared, open_prepared
 from distmnist.data.spec import DatasetSpec
 
 COMPRESSIONS = index.COMPRESSIONS
@@ -195,6 +195,28 @@ def test_a_read_that_fails_is_tried_again(
         path = tmp_path / f"data/train-{shard:05}.tfrecord"
         assert str(caught.value).startswith(f"{path}: record {record} (from 0): cannot")
         assert "Input/output error, at 3 attempts" in str(caught.value)
+
+
+def test_a_local_copy_is_made_once_and_read(tmp_path: Path) -> None:
+    prepare(dataset(), tmp_path / "data")
+    for _ in range(2):
+        source = Prepared(tmp_path / "data", "stream", str(tmp_path / "local"))
+        source.prepare()
+        found = source.load()
+        everything = np.arange(found.train.size)
+        for mine, theirs in zip(
+            found.train.take(everything), dataset().train.take(everything)
+        ):
+            np.testing.assert_array_equal(mine, theirs)
+        for path in (tmp_path / "data").glob("train-*"):
+            path.unlink()  # of the copy, nothing is missing
+    (copy,) = (tmp_path / "local").iterdir()
+    assert not list(copy.glob(".*"))
+    (copy / "train-00001.tfrecord").unlink()
+    (copy / index.NAME).unlink()
+    with pytest.raises(RunError, match="cannot be copied to") as caught:
+        source.prepare()
+    assert "train-00001.tfrecord: cannot" in str(caught.value)
 
 
 @given(st.data())

@@ -112,6 +112,21 @@ def test_it_reads_no_more_than_it_may_hold() -> None:
     assert threading.active_count() < threads
 
 
+def test_what_steps_wait_for_examples_is_counted() -> None:
+    class Slow(Streamed):
+        def take(self, indices: Any) -> Split:
+            time.sleep(0.05)
+            return super().take(indices)
+
+    pipeline = StreamingPipeline(Slow(), SPEC, 4, 7)
+    pipeline._piece_steps = 5
+    assert pipeline.waiting_seconds == 0
+    list(pipeline.blocks(0, iter([20])))
+    assert 0.005 < pipeline.waiting_seconds < 0.04  # 0.05 s for 5 steps
+    slow = InputPipeline(to_tensors({"": Streamed().split})[""], SPEC, 4, 7)
+    assert slow.waiting_seconds == 0
+
+
 def test_pieces_are_of_limited_size() -> None:
     large = DatasetSpec((1 << 20,), 2)
     assert StreamingPipeline(Streamed(), large, 4, 7)._piece_steps == 7

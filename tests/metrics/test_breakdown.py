@@ -91,7 +91,7 @@ def test_operations_are_those_of_the_matrix_products_and_their_gradients() -> No
 
 
 def test_what_is_not_known_is_not_told() -> None:
-    known = Breakdown(10.0, 1.0, 6.0, 3.0, 2.0, flops=4e6, peak_flops=1e9)
+    known = Breakdown(10.0, 1.0, 6.0, 3.0, 2.0, 0.5, flops=4e6, peak_flops=1e9)
     assert "40.0% of the 1e+09" in str(known)
     unknown = known._replace(flops=0.0)
     assert "operations" not in str(unknown)
@@ -101,4 +101,7 @@ def test_what_is_not_known_is_not_told() -> None:
         "compute_ms",
         "exposed_ms",
         "hidden_ms",
+        "waiting_ms",
     }
+    assert "waiting for examples 0.5 a step" in str(known)
+    assert "waiting" not in str(known._replace(waiting_ms=0.0))

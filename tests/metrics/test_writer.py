@@ -61,7 +61,7 @@ PRICES = DatasetSpec((3,), feature_dtype="float32", target_name="price")
 TEST = Split(np.zeros((2, 784), np.uint8), np.array([9, 4], np.int32))
 
 
-BREAKDOWN = Breakdown(10.0, 1.0, 6.0, 3.0, 2.0, flops=4e6, peak_flops=1e9)
+BREAKDOWN = Breakdown(10.0, 1.0, 6.0, 3.0, 2.0, 0.5, flops=4e6, peak_flops=1e9)
 
 
 def write_metrics(directory: Path, rank: int, numbers: bool = False) -> None:
@@ -192,6 +192,7 @@ def test_tensorboard_has_scalars_graph_and_flags(tmp_path: Path) -> None:
         "examples_per_sec",
         "goodput",
         "breakdown/exposed_ms",
+        "breakdown/waiting_ms",
         "step_ms/p50",
         "recall_of_class/9",
         "test/confusion_matrix",

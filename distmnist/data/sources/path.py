@@ -68,12 +68,12 @@ def find(config: Config) -> Source:
     with contextlib.suppress(OSError):  # it is reported when the data are read
         if index.is_prepared(path):
             _check_flags(path, "prepared data", (), config)
-            return Prepared(path, config.data_residency)
+            return Prepared(path, config.data_residency, config.local_dir)
         _find_form(path, label)
-    if config.data_residency == "stream":
+    if config.data_residency == "stream" or config.local_dir:
         raise InputError(
-            f"flag --data_residency=stream: {path} can only be read into memory; "
-            "prepare it by python -m distmnist.prepare, and name what that wrote"
+            f"flags --data_residency and --local_dir: {path} is not prepared; prepare "
+            "it by python -m distmnist.prepare, and name what that wrote"
         )
     return FunctionSource(label, functools.partial(_load, path, config, label))
 

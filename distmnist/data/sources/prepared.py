@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distmnist.data.dataset import SPLITS, Augment, Dataset, Split, StreamedSplit
-from distmnist.data.shards import index
+from distmnist.data.shards import index, local_copy
 from distmnist.data.shards.index import Index
 from distmnist.data.shards.reader import ShardedSplit
 from distmnist.data.spec import DatasetSpec
@@ -44,14 +44,16 @@ def open_prepared(
 class Prepared:
     """The source of a prepared data set; see `data.sources.Source`."""
 
-    def __init__(self, directory: Path, residency: str = "auto"):
+    def __init__(self, directory: Path, residency: str = "auto", local_dir: str = ""):
         """Reads nothing yet.
 
         Args:
             directory: of the prepared data set.
             residency: one of `data_options.RESIDENCIES`.
+            local_dir: where it is copied to first; "": nowhere.
         """
         self._directory = directory
+        self._local_dir = local_dir
         self._residency = residency
         self._index: Index | None = None
 
@@ -61,9 +63,12 @@ class Prepared:
         return self._read_index().spec
 
     def prepare(self) -> None:
-        """Checks that all shards are there, and belong together."""
+        """Copies the shards, and checks that all are there and belong together."""
+        found = self._read_index()
+        if self._local_dir:
+            local_copy.copy(self._directory, Path(self._local_dir), found)
         for name in SPLITS:
-            split = ShardedSplit(self._directory, self._read_index(), name)
+            split = ShardedSplit(self._place(found), found, name)
             split.check()
             split.close()
 
@@ -72,7 +77,8 @@ class Prepared:
         found = self._read_index()
         threads = min(_MAX_THREADS, cores.available())
         streamed = {
-            name: ShardedSplit(self._directory, found, name, threads) for name in SPLITS
+            name: ShardedSplit(self._place(found), found, name, threads)
+            for name in SPLITS
         }
         size = found.spec.example_bytes * sum(s.size for s in streamed.values())
         splits: dict[str, Split | StreamedSplit] = {}
@@ -90,6 +96,12 @@ class Prepared:
             splits["validation"],
             splits["test"],
         )
+
+    def _place(self, found: Index) -> Path:
+        """Returns the directory that is read."""
+        if self._local_dir:
+            return local_copy.directory(Path(self._local_dir), found)
+        return self._directory
 
     def _is_resident(self, size: int) -> bool:
         """Returns whether data of so many bytes are kept in memory."""

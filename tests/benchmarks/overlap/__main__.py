@@ -83,6 +83,9 @@ CONTENDERS = {
 }
 
 
+TITLES = {name: contender.title for name, contender in CONTENDERS.items()}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures all contenders in all cases.
 
@@ -124,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (options.out / "results.json").write_text(json.dumps(written, indent=1))
     if predictions := model.predict(medians):
         print(f"\nThe scaling model:\n{model.table(predictions)}")
-    plot.draw(medians, {n: c.title for n, c in CONTENDERS.items()}, options.out)
+    plot.draw(medians, TITLES, options.out / "plot.png")
     for failure in failures:
         print(f"\n{failure}")
     print(f"\nWritten to {options.out}")

@@ -27,7 +27,7 @@ def draw(
     Args:
         medians: step times in seconds, by case and name of the contender.
         titles: of the contenders, by name.
-        to: directory; gets plot.png.
+        to: file to write, of a format that its name says.
     """
     drawn = [case for case, found in medians.items() if set(_LIMITS) <= set(found)]
     panels = [
@@ -74,5 +74,5 @@ def draw(
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4
     )
-    figure.savefig(to / "plot.png", dpi=120)
+    figure.savefig(to, dpi=120, metadata={"Date": None} if to.suffix == ".svg" else {})
     plt.close(figure)
