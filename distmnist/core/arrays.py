@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_ALIGNMENT = 64  # bytes, of TensorFlow's own memory, on which its kernels rely
 
 
 def num_bytes(values: tf.Tensor | tf.Variable) -> int:
@@ -37,3 +40,18 @@ def view(values: tf.Tensor | NDArray[Any]) -> NDArray[Any]:
     except (TypeError, ValueError, BufferError):
         array: NDArray[Any] = values.numpy()
         return array
+
+
+def empty(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    """Returns an array, not initialized, whose memory TensorFlow can use as it is."""
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + num_bytes].view(dtype).reshape(shape)
+
+
+def is_aligned(array: NDArray[Any]) -> bool:
+    """Returns whether TensorFlow can use the memory of an array as it is."""
+    flags = array.flags
+    aligned = array.ctypes.data % _ALIGNMENT == 0
+    return bool(aligned and flags.c_contiguous and flags.writeable)

@@ -14,6 +14,7 @@ from distmnist.data.dataset import Augment, Split, StreamedSplit
 from distmnist.data.pipeline import Block, InputPipeline, Inputs
 from distmnist.data.read_ahead import read_ahead
 from distmnist.data.spec import DatasetSpec
+from distmnist.data.tensors import to_tensor
 
 # Of the examples of a piece, which is read at once; a step's may be more. Four pieces
 # are in memory: one is used, two are ready, and one is read.
@@ -110,8 +111,9 @@ class StreamingPipeline(InputPipeline):
 
     def _read(self, indices: NDArray[Any]) -> Inputs:
         """Reads the examples of steps."""
+        steps = indices.shape
         arrays = self._split.take(indices.ravel())
-        return tuple(each.reshape(*indices.shape, *each.shape[1:]) for each in arrays)
+        return tuple(to_tensor(x.reshape(*steps, *x.shape[1:])) for x in arrays)
 
     def _examples(self, inputs: Inputs) -> tuple[tf.Tensor, tf.Tensor]:
         features, targets = inputs
@@ -128,7 +130,8 @@ def chunks(split: Split | StreamedSplit, part: range) -> Iterator[Split]:
     slices = (slice(first, min(first + part.step, part.stop)) for first in part)
     if isinstance(split, Split):
         return (Split(*(each[chunk] for each in split)) for chunk in slices)
+    taken = (split.take(np.arange(chunk.start, chunk.stop)) for chunk in slices)
     return read_ahead(
-        (split.take(np.arange(chunk.start, chunk.stop)) for chunk in slices),
+        (Split(*map(to_tensor, each)) for each in taken),
         "waiting for examples to be read",
     )

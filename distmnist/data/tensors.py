@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from distmnist.core import arrays
 from distmnist.data.dataset import Split, StreamedSplit
 from distmnist.data.spec import DatasetSpec
 
@@ -17,6 +20,13 @@ _CHUNK_BYTES = 64 << 20
 def chunk_size(spec: DatasetSpec) -> int:
     """Returns how many examples an evaluation takes at a time."""
     return max(1, min(_CHUNK, _CHUNK_BYTES // spec.example_bytes))
+
+
+def to_tensor(array: NDArray[Any]) -> tf.Tensor:
+    """Returns an array as a tensor; it shares the memory of `core.arrays.empty`."""
+    if not arrays.is_aligned(array):
+        return tf.constant(array)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 def to_tensors(

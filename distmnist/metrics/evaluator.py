@@ -118,7 +118,7 @@ class Evaluator:
         if not isinstance(split, Split):
             part = range(shard.start, shard.stop, self._chunk_size)
             for chunk in streaming.chunks(split, part):
-                more = self._evaluate_chunk(*map(tf.constant, chunk))
+                more = self._evaluate_chunk(*chunk)
                 counts, sums = counts + more[0], sums + more[1]
                 watchdog.beat()
             return counts, sums

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distmnist.core import arrays
 from distmnist.data.dataset import Split
 from distmnist.data.shards import records
 from distmnist.data.shards.index import Index
@@ -71,7 +72,7 @@ class ShardedSplit:
             RunError: it cannot be read.
         """
         spec, count = self._index.spec, len(indices)
-        features = np.empty((count, *spec.feature_shape), spec.feature_dtype)
+        features = arrays.empty((count, *spec.feature_shape), spec.feature_dtype)
         targets = np.empty((count, spec.target_bytes + records.FOOTER), np.uint8)
         rows = Rows(features.reshape(count, -1).view(np.uint8), targets)
         if self._pool and count * spec.example_bytes > _WORTHWHILE:

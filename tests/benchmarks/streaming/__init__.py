@@ -1,0 +1,1 @@
+"""Throughput of prepared data, beside other input pipelines on the same files."""
