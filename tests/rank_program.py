@@ -121,7 +121,7 @@ def observe(
     # A run that another number of ranks continues, or continues itself.
     end = {"num_epochs": 2} if Path("handover").exists() else {"max_steps": HANDED_OVER}
     end = cluster.broadcast(end)
-    trainer = watched(Config(**{**flags, **end}, log_dir="handover"), cluster)
+    trainer = watched(Config(**{**flags, **end}, log_dir="handover"), cluster, opened)
     trainer.run()
     observed["handover"] = cluster.allgather(trainer.examples)
 

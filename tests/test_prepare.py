@@ -167,6 +167,53 @@ def test_a_full_disk_is_told_and_the_rest_is_continued(
     assert contents(small_disk / "data") == contents(tmp_path / "whole")
 
 
+SLOW_DISK = """
+import dataclasses, os, time
+from distmnist import open_prepared
+
+class Slow:
+    def __init__(self, split):
+        self.split, self.size, self.reads = split, split.size, 0
+
+    def expect(self, indices):
+        pass
+
+    def take(self, indices):
+        self.reads += 1
+        if self.reads > 3 and os.environ["OMPI_COMM_WORLD_RANK"] == "1":
+            time.sleep(1000)
+        return self.split.take(indices)
+
+def data():
+    data = open_prepared("prepared", residency="stream")
+    return dataclasses.replace(data, train=Slow(data.train))
+"""
+
+
+@pytest.mark.ranks
+def test_storage_that_stalls_or_is_damaged_ends_the_job(tmp_path: Path) -> None:
+    prepare("digits", "prepared", cwd=tmp_path)
+    (tmp_path / "slow_disk.py").write_text(SLOW_DISK)
+    job = (*launching.MPIRUN, 2, *launching.TRAIN, "--max_steps=100000")
+    flags = ("--eval_every=0", "--stall_seconds=5")
+    environment = {"PYTHONPATH": f"{launching.ROOT}{os.pathsep}{tmp_path}"}
+    command = (*job, *flags, "--dataset=slow_disk:data", "--log_dir=stalled")
+    done = launching.run(command, 1, cwd=tmp_path, env=environment)
+    assert (
+        "no progress for 5 s: rank 0 is training, rank 1 is waiting for examples to be "
+        "read (--stall_seconds): aborting the job" in done.stderr
+    )
+    shard = tmp_path / "prepared/train-00000.tfrecord"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    streamed = ("--dataset=prepared", "--data_residency=stream", "--log_dir=damaged")
+    done = launching.run((*job, *flags, *streamed), 2, cwd=tmp_path)
+    assert "prepared/train-00000.tfrecord: record 6" in done.stderr
+    assert "is damaged; restore the data set" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 if __name__ == "__main__":
     import tempfile
 
