@@ -68,6 +68,9 @@ def prepare(directory: Path) -> None:
     columns = {"size": random.rand(40), "kind": ["x", "y"] * 20, "n": np.arange(40)}
     parquet.write_table(pa.table(columns), directory / "a.parquet")
     save_images(directory / "images", count=10)
+    for name, compression in (("prepared", "none"), ("prepared-zlib", "zlib")):
+        prepare = (sys.executable, "-m", "distmnist.prepare", "images", name)
+        launching.run((*prepare, f"--compression={compression}"), cwd=directory)
     (directory / "idx").mkdir()
     for name, size in (("train", 40), ("t10k", 8)):
         header = np.array([2051, size, 6, 5], ">i4").tobytes()
@@ -408,6 +411,8 @@ KINDS = {
     "parquet": Kind(_file("a.parquet", target="kind"), 25),
     "idx": Kind(_directory("idx"), 15),
     "image-folder": Kind(_directory("images"), 20),
+    "prepared": Kind(_directory("prepared"), 30),
+    "prepared-zlib": Kind(_directory("prepared-zlib"), 30),
     "hosts.txt": Kind(_hosts, 10),
 }
 """All kinds, by name."""
