@@ -41,7 +41,7 @@ def draw_overlap(results: dict[str, Any]) -> None:
 def draw_neighbours(results: dict[str, Any]) -> None:
     """Draws examples per second, for each case and contender."""
     cases = results["cases"]
-    figure = Figure(figsize=(9, 0.75 * len(cases) + 1), layout="constrained")
+    figure = Figure(figsize=(9, 0.75 * len(cases) + 1.4), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(COLORS)
     for index, (name, (title, color)) in enumerate(COLORS.items()):
@@ -49,13 +49,14 @@ def draw_neighbours(results: dict[str, Any]) -> None:
         places = [row + (index + 0.5) * width - 0.4 for row in range(len(cases))]
         axes.barh(places, list(map(statistics.median, rates)), width, color=color)
         axes.plot([], [], color=color, linewidth=8, label=title)
-    titles = [case["case"].replace("busy", "busy beside") for case in cases]
+    titles = [case["case"].replace("1 cores", "1 core") for case in cases]
+    titles = [title.replace("0.5 cores", "half a core") for title in titles]
     axes.set_yticks(range(len(cases)), titles)
     axes.invert_yaxis()
     axes.set_xlabel("examples per second, sum over ranks")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     figure.savefig(HERE / "neighbours.svg", metadata={"Date": None})
 
 

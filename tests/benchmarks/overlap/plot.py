@@ -41,7 +41,7 @@ def draw(
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(5 * columns, 3.2 * rows + 0.6),
+        figsize=(5 * columns, 3.2 * rows + 0.9),
         layout="constrained",
         squeeze=False,
         sharey=True,
@@ -66,13 +66,13 @@ def draw(
         axis.set_ylim(bottom=0.9)
         leaves = "leaves the CPU alone" if kind == "sleep" else "takes a core"
         axis.set_title(
-            f"Backward pass {leaves}, {ranks} ranks, {gigabits:g} Gbit/s", loc="left"
+            f"Backward pass {leaves},\n{ranks} ranks, {gigabits:g} Gbit/s", loc="left"
         )
         axis.set_xlabel("MB of gradients")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("step time over the shortest possible")
     figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2
     )
     figure.savefig(to, dpi=120, metadata={"Date": None} if to.suffix == ".svg" else {})
     plt.close(figure)
