@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from distmnist.data.dataset import Augment, Split, StreamedSplit
+from distmnist.data.dataset import Split, StreamedSplit
 from distmnist.data.pipeline import Block, InputPipeline, Inputs
 from distmnist.data.read_ahead import read_ahead
-from distmnist.data.spec import DatasetSpec
 from distmnist.data.tensors import to_tensor
 
 # Of the examples of a piece, which is read at once; a step's may be more. Four pieces
@@ -41,24 +40,12 @@ class StreamingPipeline(InputPipeline):
     where a piece ends.
     """
 
-    def __init__(
-        self,
-        source: StreamedSplit,
-        spec: DatasetSpec,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        size: int = 1,
-        augment: Augment | None = None,
-        shuffle_block: int = 0,
-    ):
+    def __init__(self, source: StreamedSplit, *arguments: Any):
         """Starts at the first example; the arguments are those of `InputPipeline`."""
-        super().__init__(
-            source, spec, batch_size, seed, rank, size, augment, shuffle_block
-        )
+        super().__init__(source, *arguments)
         self._split = source
         self._waited, self._steps = 0.0, 0
-        step_bytes = batch_size * spec.example_bytes
+        step_bytes = self._batch_size * self._spec.example_bytes
         self._piece_steps = max(1, min(_PIECE_STEPS, _PIECE_BYTES // step_bytes))
 
     @property
