@@ -228,7 +228,7 @@ class Trainer:
             step,
             block.consumed,
             loss,
-            before.seconds + time.perf_counter() - begin,
+            before.seconds + block.waited + time.perf_counter() - begin,
             before.ramp,
             gradient_norm,
         )

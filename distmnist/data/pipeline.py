@@ -32,12 +32,14 @@ class Block(NamedTuple):
         position: position of the first of them in the stream of training examples. A
             Python integer would stay in a cache of TensorFlow: some 400 bytes a block.
         consumed: examples consumed by all ranks together after the block.
+        waited: what this rank has waited for it, in seconds.
     """
 
     indices: NDArray[Any]
     inputs: Inputs
     position: np.int64
     consumed: int
+    waited: float = 0.0
 
     @property
     def num_steps(self) -> int:

@@ -73,17 +73,18 @@ class StreamingPipeline(InputPipeline):
         used = taken = 0
         for stop in stops:
             while step < stop:
+                begin = time.perf_counter()
                 if used == taken:
-                    begin = time.perf_counter()
                     indices, inputs = next(pieces)
-                    self._waited += time.perf_counter() - begin
                     used, taken = 0, len(indices)
                 part = slice(used, used + stop - step)
                 block = self._block(indices[part], tuple(each[part] for each in inputs))
                 used += block.num_steps
+                waited = time.perf_counter() - begin
+                self._waited += waited
                 self._steps += block.num_steps
                 step += block.num_steps
-                yield block
+                yield block._replace(waited=waited)
 
     def _pieces(self) -> Iterator[tuple[NDArray[Any], Inputs]]:
         """Yields the examples of steps, and their input; it runs ahead."""

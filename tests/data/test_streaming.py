@@ -121,7 +121,8 @@ def test_what_steps_wait_for_examples_is_counted() -> None:
     pipeline = StreamingPipeline(Slow(), SPEC, 4, 7)
     pipeline._piece_steps = 5
     assert pipeline.waiting_seconds == 0
-    list(pipeline.blocks(0, iter([20])))
+    waited = sum(block.waited for block in pipeline.blocks(0, iter([20])))
+    assert waited == pytest.approx(20 * pipeline.waiting_seconds)
     assert 0.005 < pipeline.waiting_seconds < 0.04  # 0.05 s for 5 steps
     slow = InputPipeline(to_tensors({"": Streamed().split})[""], SPEC, 4, 7)
     assert slow.waiting_seconds == 0
