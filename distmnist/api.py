@@ -151,7 +151,7 @@ def _fit(
         with watchdog.phase("loading the data set"):
             dataset = loading.load(config, cluster)
     else:
-        loading.check(dataset, cluster)
+        dataset = loading.settle(dataset, cluster, config)
     trainer = Trainer(config, cluster, dataset, network)
     results = trainer.run()
     return Fitted(

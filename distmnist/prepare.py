@@ -105,6 +105,7 @@ def _prepare(options: Options, cluster: Cluster) -> None:
         done = total - sum(part.last - part.first for part in parts)
         shown = sys.stderr.isatty() if options.progress is None else options.progress
         processes = min(cores.available(), len(parts)) if unprepared.is_slow else 1
+        tqdm.monitor_interval = 0  # no thread: this process may be forked
         bar = tqdm(initial=done, total=total, unit="examples", disable=not shown)
         with bar, contextlib.closing(writing):
             for written in parallel.write(writing, parts, processes or 1, bar.update):

@@ -111,8 +111,8 @@ def observe(
         ({"max_steps": 4}, "memory"),
         ({"num_epochs": 2}, "stream"),
     ):
-        opened = open_prepared(shards, augment=dataset.augment, residency=residency)
-        config = Config(**{**flags, **end}, log_dir="resumed")
+        opened = open_prepared(shards, augment=dataset.augment)
+        config = Config(**{**flags, **end}, data_residency=residency, log_dir="resumed")
         trainer = watched(config, cluster, opened)
         results = trainer.run()
     resumed = [trainer.progress.step, trainer.hashes[-1], metrics(results)]
@@ -121,7 +121,8 @@ def observe(
     # A run that another number of ranks continues, or continues itself.
     end = {"num_epochs": 2} if Path("handover").exists() else {"max_steps": HANDED_OVER}
     end = cluster.broadcast(end)
-    trainer = watched(Config(**{**flags, **end}, log_dir="handover"), cluster, opened)
+    config = Config(**{**flags, **end}, data_residency="stream", log_dir="handover")
+    trainer = watched(config, cluster, opened)
     trainer.run()
     observed["handover"] = cluster.allgather(trainer.examples)
 

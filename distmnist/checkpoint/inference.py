@@ -237,6 +237,9 @@ def load_dataset(
         config,
         input_data_dir=input_data_dir or _path(config.input_data_dir, saved),
         dataset=dataset or _path(config.dataset, saved),
+        # Of the run that was trained, where it was; a stranger's copies nothing.
+        local_dir="",
+        data_residency="auto",
     )
     name, fingerprint = saved.dataset["name"], saved.dataset["fingerprint"]
     return loading.load_matching(config, cluster, name, fingerprint, saved.path)

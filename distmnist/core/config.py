@@ -124,7 +124,8 @@ class Config(DataOptions, TrainingOptions):
     gradient_buckets: int = option(
         0,
         "Number of parts in which gradients are sent, the first of them while others "
-        "are computed; 0: one per 64 MB; on a GPU one per 4 MB, up to 16.",
+        "are computed; 0: one per 64 MB; on a GPU without --xla at least one per 4 MB, "
+        "up to 16.",
         PERFORMANCE,
         at_least(0),
         unit="buckets",

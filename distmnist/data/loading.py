@@ -11,6 +11,7 @@ from absl import logging
 from distmnist.core import registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
+from distmnist.data import residency
 from distmnist.data.dataset import Dataset
 from distmnist.data.sources import Source, path
 from distmnist.data.sources.function import FunctionSource
@@ -125,12 +126,14 @@ def _load(config: Config, cluster: Cluster, prepare: bool = True) -> Dataset:
     source = cluster.run_collectively(find)
     find_source.cache_clear()
     dataset = cluster.run_collectively(source.load)
-    check(dataset, cluster)
-    return dataset
+    return settle(dataset, cluster, config)
 
 
-def check(dataset: Dataset, cluster: Cluster) -> None:
+def settle(dataset: Dataset, cluster: Cluster, config: Config) -> Dataset:
     """Checks that all ranks have the same data set; all ranks must call it.
+
+    Returns:
+        The data set; in memory, if it was not and the configuration has it there.
 
     Raises:
         InputError: on all ranks, if they have not.
@@ -138,6 +141,7 @@ def check(dataset: Dataset, cluster: Cluster) -> None:
     cluster.assert_consistent(
         {"the data set": _describe(dataset)}, "give all hosts the same files"
     )
+    return residency.settle(dataset, cluster, config.data_residency)
 
 
 def _describe(dataset: Dataset) -> str:

@@ -63,7 +63,7 @@ class Order(NamedTuple):
                 block = int(_permuted(np.array([number]), num_blocks, (*key, 1))[0])
                 length = self.block
             places = _permuted(places, length, (*key, 2, block))
-            parts.append(places + block * self.block)
+            parts.append(places.astype(np.int64) + block * self.block)
         # So that another part is left, and other examples make a block, each epoch.
         shift = np.random.RandomState([*key, 0]).randint(size, dtype=np.int64)
         indices: NDArray[Any] = (np.concatenate(parts) + shift) % size

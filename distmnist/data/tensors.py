@@ -14,7 +14,7 @@ from distmnist.data.spec import DatasetSpec
 
 # Examples per pass: enough to use all cores, few enough to stay in their caches.
 _CHUNK = 1000
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = 32 << 20
 
 
 def chunk_size(spec: DatasetSpec) -> int:

@@ -24,6 +24,7 @@ from distmnist.distributed.watchdog import watchdog
 
 _SECONDS = 0.2  # of one measurement, at least, unless a step takes longer
 _MOST_STEPS = 200
+_MOST_BYTES = 256 << 20  # of the input of one measurement
 _REPEATS = 3
 # Rows and columns of the product that measures the peak; a GPU takes 20 ms for its own.
 _CPU_MATRIX, _GPU_MATRIX = 1024, 8192
@@ -124,7 +125,8 @@ def measure(
         parts["alone"] = taken(steps[1])
         parts["sending"] = looped(lambda _, s: _depend(s, send()), tf.constant(0.0))
     values = {name: variable.numpy() for name, variable in variables.items()}
-    ms = _milliseconds(cluster, parts)
+    most = _MOST_BYTES // max(1, sum(each.nbytes for each in example))
+    ms = _milliseconds(cluster, parts, most_steps=max(1, min(_MOST_STEPS, most)))
     for name, value in values.items():
         variables[name].assign(value)
     exposed = max(0.0, ms["step"] - ms.get("alone", ms["step"]))
@@ -206,6 +208,7 @@ def _milliseconds(
     cluster: Cluster,
     functions: Mapping[str, Callable[[int], object]],
     choose: Callable[[Sequence[float]], float] = statistics.median,
+    most_steps: int = _MOST_STEPS,
 ) -> dict[str, float]:
     """Returns how long a step of each function takes, chosen from several times.
 
@@ -215,7 +218,7 @@ def _milliseconds(
     for name, function in functions.items():
         function(1)  # the first call builds
         (seconds,) = cluster.allreduce_max([_time(cluster, function, 1)])
-        counts[name] = max(1, min(_MOST_STEPS, int(_SECONDS / seconds)))
+        counts[name] = max(1, min(most_steps, int(_SECONDS / seconds)))
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(_REPEATS):
         for name, function in functions.items():

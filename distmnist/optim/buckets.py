@@ -38,7 +38,9 @@ def count(config: Config, num_bytes: int, on_gpu: bool) -> int:
 
 
 def split(gradients: Sequence[tf.Tensor], buckets: int) -> list[list[int]]:
-    """Returns the indices of the gradients in each bucket, in the order of computation.
+    """Returns the indices of the gradients in each bucket, in the order of tracing.
+
+    That is the order of computation, but for the last of several accumulated batches.
 
     Args:
         gradients: in a graph, in the order of their variables.

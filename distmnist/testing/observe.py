@@ -120,8 +120,7 @@ def _load(problem: Problem, config: Config, cluster: Cluster) -> Dataset:
     if not isinstance(given, Dataset):
         source = FunctionSource("argument dataset", given)
         given = cluster.run_collectively(source.load)
-    loading.check(given, cluster)
-    return given
+    return loading.settle(given, cluster, config)
 
 
 def _shorten(dataset: Dataset, batch: int, sizes: list[int]) -> Dataset:

@@ -65,6 +65,15 @@ def test_examples_of_a_block_come_together() -> None:
     assert len(set(cuts)) == 3
 
 
+@pytest.mark.parametrize("block", [0, 10_000, 10**9])
+def test_more_examples_than_32_bits_count(block: int) -> None:
+    size = 3 * 10**9
+    positions = np.array([0, 1, 10_001, size - 1, size, 2 * size - 7], np.int64)
+    indices = Order(0, size, block).at(positions)
+    assert 0 <= indices.min() <= indices.max() < size
+    assert len(set(indices.tolist())) == len(positions)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 def test_ranks_together_take_the_stream(order: Order, size: int) -> None:

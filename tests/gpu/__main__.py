@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not GPUS:
         print("there is no GPU: nvidia-smi -L lists none")
         return 1
+    if options.out.exists():
+        print(f"--out={options.out}: exists, and its runs are complete; name another")
+        return 1
     subprocess.run(["nvidia-smi"], timeout=60, check=False)
     failed = []
     for command in commands(options.data, options.out, GPUS):

@@ -105,6 +105,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
     run((*flags, "--max_steps=20", f"--log_dir={whole}"))
     for steps in (7, 20):
         run((*flags, f"--max_steps={steps}", f"--log_dir={resumed}"))
+    assert "CPU of" not in str(start(resumed)["device"])
     for name, value in values(whole).items():
         np.testing.assert_array_equal(values(resumed)[name], value)
 
@@ -113,6 +114,7 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path: Path) -> None:
 def test_faster_kernels_learn_as_well(tmp_path: Path, flag: str) -> None:
     flags = ("--dataset=digits", "--max_steps=300", flag, f"--log_dir={tmp_path}/run")
     done = run((*TRAIN, *flags))
+    assert "CPU of" not in str(start(tmp_path / "run")["device"])
     correct = re.findall(r"Precision @ 1: ([0-9.]+)", done.stdout)
     assert float(correct[-1]) > 0.85
 

@@ -1,4 +1,4 @@
-"""The index of a prepared data set, `index.json`, and the schema it has to meet."""
+"""The index of a prepared data set, `prepared.json`, and the schema it has to meet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distmnist.data.dataset import SPLITS
 from distmnist.data.shards import records
 from distmnist.data.spec import DatasetSpec, check_classes, check_sizes
 
-NAME = "index.json"
+NAME = "prepared.json"
 
 COMPRESSIONS = ("none", "zlib")
 
@@ -75,10 +75,12 @@ class Index(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the examples and their spec, in hex; the same in any directory."""
-        content = self.to_json()
-        del content["source"], content["origin"]
-        text = json.dumps(content, sort_keys=True)
+        """SHA-256 of the examples and their spec, in hex; however they are stored."""
+        shards = [
+            [[shard.examples, shard.digest] for shard in shards]
+            for shards in self.splits.values()
+        ]
+        text = json.dumps([self.spec.to_json(), shards], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from absl import logging
 
-from distmnist.core.errors import RunError
+from distmnist.core.errors import InputError, RunError
 from distmnist.data.shards import index
-from distmnist.data.shards.index import Index
+from distmnist.data.shards.index import Index, Shard
+from distmnist.data.shards.shard_file import ShardFile
 
 
 def directory(local: Path, found: Index) -> Path:
@@ -38,16 +39,17 @@ def copy(source: Path, local: Path, found: Index) -> None:
         RunError: it cannot be copied.
     """
     target = directory(local, found)
-    if index.is_prepared(target):
-        return
-    size = sum(shard.bytes for shards in found.splits.values() for shard in shards)
-    logging.info("Copying %.1f GB of prepared data to %s", size / 1e9, target)
+    shards = [shard for shards in found.splits.values() for shard in shards]
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for shards in found.splits.values():
-            for shard in shards:
-                _copy(source / shard.file, target, shard.bytes)
-        _copy(source / index.NAME, target)
+        missing = [shard for shard in shards if not _is_intact(target, found, shard)]
+        if missing:
+            size = sum(shard.bytes for shard in missing)
+            logging.info("Copying %.1f GB of data to %s", size / 1e9, target)
+        for shard in missing:
+            _copy(source / shard.file, target)
+        if not index.is_prepared(target):
+            _copy(source / index.NAME, target)
     except OSError as error:
         raise RunError(
             f"{error.filename2 or error.filename or target}: cannot be copied to "
@@ -56,16 +58,27 @@ def copy(source: Path, local: Path, found: Index) -> None:
         ) from None
 
 
-def _copy(file: Path, target: Path, size: int = -1) -> None:
-    """Copies a file, unless one of its size is there."""
-    path = target / file.name
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size == size:
-            return
-    hidden = target / f".{file.name}.{os.getpid()}"
+def _is_intact(target: Path, found: Index, shard: Shard) -> bool:
+    """Returns whether a shard was copied, and has its size and seal."""
+    if not (target / shard.file).exists():
+        return False
+    try:
+        ShardFile(target, found, shard).close()
+    except InputError as error:
+        logging.warning("Copied again: %s", error)
+        return False
+    return True
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copies a file."""
+    # Of another job on the node, in a container with the same process ids even.
+    descriptor, hidden = tempfile.mkstemp(prefix=f".{file.name}.", dir=target)
+    os.close(descriptor)
     try:
         shutil.copyfile(file, hidden)
-        hidden.rename(path)
+        os.chmod(hidden, 0o644)
+        os.rename(hidden, target / file.name)
     except BaseException:
-        hidden.unlink(missing_ok=True)
+        Path(hidden).unlink(missing_ok=True)
         raise

@@ -115,15 +115,14 @@ class Preparation:
             OSError: it cannot be written to.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
-        if index.is_prepared(self._directory):
-            if index.read(self._directory).origin == self._origin:
-                return None
-            raise InputError(
-                f"{self._directory}: was prepared of other data, or with other flags; "
-                "name another directory"
-            )
+        if self._is_complete():
+            return None
         self._check_ours()
         self._lock.acquire()
+        if self._is_complete():  # by another process, meanwhile
+            (self._directory / _LOCK).unlink()
+            self.close()
+            return None
         self._done = self._read_journal()
         for leftover in self._directory.glob(".*.tfrecord.partial"):
             leftover.unlink()
@@ -191,6 +190,21 @@ class Preparation:
     def close(self) -> None:
         """Lets others write to the directory."""
         self._lock.release()
+
+    def _is_complete(self) -> bool:
+        """Returns whether there is nothing left to do.
+
+        Raises:
+            InputError: the directory has another prepared data set.
+        """
+        if not index.is_prepared(self._directory):
+            return False
+        if index.read(self._directory).origin != self._origin:
+            raise InputError(
+                f"{self._directory}: was prepared of other data, or with other flags; "
+                "name another directory"
+            )
+        return True
 
     def _check_ours(self) -> None:
         """Raises InputError if the directory has what no preparation wrote."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distmnist.core import arrays
-from distmnist.data.dataset import Split
+from distmnist.data.dataset import Split, check_values
 from distmnist.data.shards import records
 from distmnist.data.shards.index import Index
 from distmnist.data.shards.shard_file import Rows, ShardFile
@@ -35,6 +35,7 @@ class ShardedSplit:
         """
         self._directory = directory
         self._index = index
+        self._name = name
         self._shards = index.splits[name]
         counts = [shard.examples for shard in self._shards]
         self._ends = np.cumsum(counts, dtype=np.int64)
@@ -42,7 +43,6 @@ class ShardedSplit:
         self._open: dict[int, ShardFile] = {}
         self._opening = threading.Lock()
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "reader") if threads > 1 else None
 
     @property
     def size(self) -> int:
@@ -74,28 +74,19 @@ class ShardedSplit:
         spec, count = self._index.spec, len(indices)
         features = arrays.empty((count, *spec.feature_shape), spec.feature_dtype)
         targets = np.empty((count, spec.target_bytes + records.FOOTER), np.uint8)
-        rows = Rows(features.reshape(count, -1).view(np.uint8), targets)
-        if self._pool and count * spec.example_bytes > _WORTHWHILE:
-            parts = np.array_split(np.arange(count), self._threads)
-            # All end before an error is raised: nothing is read behind one's back.
-            done = [
-                self._pool.submit(self._read, indices, part, rows) for part in parts
-            ]
-            for error in [future.exception() for future in done]:
-                if error:
-                    raise error
-        else:
-            self._read(indices, np.arange(count), rows)
+        flat = features.reshape(count, spec.num_features)
+        rows = Rows(flat.view(np.uint8), targets)
+        threads = self._threads if count * spec.example_bytes > _WORTHWHILE else 1
+        _in_threads(
+            functools.partial(self._read, indices, part, rows)
+            for part in np.array_split(np.arange(count), threads)
+        )
         values = targets[:, : -records.FOOTER].copy().view(spec.target_dtype)
-        return Split(features, values.reshape(count, *spec.target_shape))
-
-    def close(self) -> None:
-        """Closes the files."""
-        if self._pool:
-            self._pool.shutdown()
-        for shard in self._open.values():
-            shard.close()
-        self._open.clear()
+        found = Split(features, values.reshape(count, *spec.target_shape))
+        if spec.num_classes is not None:  # forged ones have right checksums
+            where = f"{self._directory}: {self._name} split"
+            check_values(*found, num_classes=spec.num_classes, where=where)
+        return found
 
     def check(self) -> None:
         """Opens all shards, and so checks their sizes and seals; see `take`."""
@@ -133,3 +124,30 @@ class ShardedSplit:
                         self._directory, self._index, self._shards[number]
                     )
         return self._open[number]
+
+
+def _in_threads(functions: Iterable[Callable[[], None]]) -> None:
+    """Calls functions at the same time, on threads that no exit waits for.
+
+    Raises:
+        BaseException: what one raises, once all have ended.
+    """
+    first, *others = functions
+    errors: list[BaseException] = []
+
+    def run(function: Callable[[], None]) -> None:
+        try:
+            function()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=(other,), daemon=True) for other in others
+    ]
+    for thread in threads:
+        thread.start()
+    run(first)
+    for thread in threads:
+        thread.join()
+    for error in errors:
+        raise error

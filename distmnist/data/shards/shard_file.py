@@ -53,24 +53,26 @@ class ShardFile:
         self._compressed = index.compression != "none"
         self._data_bytes = index.spec.example_bytes
         self._header = records.header(self._data_bytes)
+        self._seal_bytes = seal_bytes(index.compression, shard.examples)
         self._descriptor = -1
-        self._patiently(lambda: None, "")
-        seal = seal_bytes(index.compression, shard.examples)
-        size = os.fstat(self._descriptor).st_size
-        if size != shard.bytes:
-            raise self._wrong(f"has {size} bytes, not {shard.bytes}")
-        content = self._patiently(
-            lambda: os.pread(self._descriptor, seal, size - seal), ": the seal"
-        )
+        self._ends = self._patiently(self._check_seal, "")
+
+    def _check_seal(self) -> NDArray[np.int64]:
+        """Checks the size and the seal; returns where compressed records end."""
+        seal, size = self._seal_bytes, os.fstat(self._descriptor).st_size
+        if size != self._shard.bytes:
+            raise self._wrong(f"has {size} bytes, not {self._shard.bytes}")
+        content = os.pread(self._descriptor, seal, size - seal)
         data = content[records.HEADER : -records.FOOTER]
         if content != records.header(len(data)) + data + records.footer(data):
             raise self._wrong("its seal is damaged")
-        if data[:DIGEST].hex() != shard.digest:
+        if data[:DIGEST].hex() != self._shard.digest:
             raise self._wrong("is of other data than the index")
         sizes = np.frombuffer(data, "<u4", offset=DIGEST).astype(np.int64)
-        self._ends = np.cumsum(sizes + records.OVERHEAD)
-        if self._compressed and self._ends[-1] != size - seal:
+        ends = np.cumsum(sizes + records.OVERHEAD)
+        if self._compressed and ends[-1] != size - seal:
             raise self._wrong("its seal is damaged")
+        return ends
 
     def close(self) -> None:
         """Closes the file; the last reference to it that goes closes it, too."""
@@ -172,9 +174,9 @@ class ShardFile:
                 reason = error.strerror or str(error)
                 if wait is None:
                     raise RunError(
-                        f"{self._path}{where}: cannot be read ({reason}, at "
-                        f"{len(_WAITS) + 1} attempts); check the disk, and continue "
-                        "with the same flags"
+                        f"{self._path}{where}: cannot be read ({reason}, for "
+                        f"{sum(_WAITS):.0f} s); check the disk, and continue with the "
+                        "same flags"
                     ) from None
                 logging.warning("%s%s: %s; trying again", self._path, where, reason)
             time.sleep(wait)
@@ -183,7 +185,8 @@ class ShardFile:
         raise AssertionError
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # which no pipe waits for
+        return os.open(self._path, flags)
 
     def _reopen(self) -> None:
         """Opens the file again, as a file handle of NFS may be stale."""
@@ -192,6 +195,7 @@ class ShardFile:
             # Not closed and opened: another thread could read another file by it.
             os.dup2(opened, self._descriptor, inheritable=False)
             os.close(opened)
+            self._check_seal()
 
     def _wrong(self, what: str, where: str = "") -> InputError:
         return InputError(

@@ -68,7 +68,7 @@ def find(config: Config) -> Source:
     with contextlib.suppress(OSError):  # it is reported when the data are read
         if index.is_prepared(path):
             _check_flags(path, "prepared data", (), config)
-            return Prepared(path, config.data_residency, config.local_dir)
+            return Prepared(path, config.local_dir)
         _find_form(path, label)
     if config.data_residency == "stream" or config.local_dir:
         raise InputError(
@@ -89,7 +89,7 @@ def open_images(config: Config) -> Unprepared | None:
     """
     path, label = _path(config)
     with _reported(path):
-        if _find_form(path, label) is not _IMAGES:
+        if index.is_prepared(path) or _find_form(path, label) is not _IMAGES:
             return None
         _check_flags(path, _IMAGES.name, _IMAGES.flags, config)
         from distmnist.data.sources import image_folder

@@ -28,7 +28,7 @@ def distmnist(directory: Path, rank: int, size: int) -> Iterator[int]:
     from distmnist import open_prepared
     from distmnist.data.streaming import StreamingPipeline
 
-    data = open_prepared(directory, residency="stream")
+    data = open_prepared(directory)
     assert not isinstance(data.train, tuple)
     pipeline = StreamingPipeline(data.train, data.spec, BATCH, 0, rank, size)
     for block in pipeline.blocks(0, itertools.count(10, 10)):
