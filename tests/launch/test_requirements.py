@@ -44,8 +44,8 @@ def closure(*requirements: str) -> set[str]:
     return {name for name, _ in found}
 
 
-# Imported where they are, and required nowhere: compiled by set-up, or of another's.
-ELSEWHERE = {"horovod", "mpi4py", "ipython", "torch"}
+# Required nowhere: compiled by set-up, of a notebook, or measured where they are.
+ELSEWHERE = {"horovod", "mpi4py", "ipython", "torch", "grain", "array-record"}
 
 
 @pytest.mark.parametrize(
