@@ -154,7 +154,9 @@ def test_nothing_of_others_is_overwritten(tmp_path: Path) -> None:
 
 def test_an_incomplete_data_set_is_not_trained_on(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    with pytest.raises(InputError, match=r"has no index\.json; prepare the data set"):
+    with pytest.raises(
+        InputError, match=r"has no prepared\.json; prepare the data set"
+    ):
         open_prepared(tmp_path / "data")
 
 

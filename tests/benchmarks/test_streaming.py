@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distmnist import open_prepared
@@ -18,7 +19,7 @@ def test_images_are_the_same_whenever_they_are_read(tmp_path: Path) -> None:
     one, other = (open_prepared(tmp_path / name) for name in ("a", "b"))
     assert one.fingerprint == other.fingerprint
     assert one.train.size == 1165
-    example = one.train.take([7])  # type: ignore[arg-type]
+    example = one.train.take(np.array([7]))
     assert example.targets[0] == example.features[0, 0, 0, 0] == 7
 
 
