@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ PREPARE = (sys.executable, "-m", "distmnist.prepare")
 
 # Of a preparation. `python -m tests.test_prepare KILLS` kills it as often as it says.
 KILLS = 6
+WRITING_SECONDS = 0.3  # about what six shards take
 
 
 def prepare(*arguments: object, status: int = 0, cwd: Path | None = None) -> list[str]:
@@ -54,24 +56,31 @@ def save_many(directory: Path, shards: int) -> Path:
 
 
 def kill_again_and_again(directory: Path, kills: int, seed: int) -> int:
-    """Kills a preparation at random moments; returns how often it had to begin anew.
+    """Kills a preparation at random moments of its writing, and continues it.
+
+    Returns:
+        How many kills left some shards, which the next attempt did not write again.
 
     Raises:
         AssertionError: what it writes in the end is not what it writes undisturbed.
     """
     source = save_many(directory / "source", shards=6)
-    begin = time.monotonic()
     prepare(source, directory / "whole")
-    seconds = time.monotonic() - begin
-    chance, continued = random.Random(seed), 0
+    whole, killed = contents(directory / "whole"), directory / "killed"
+    command, chance, continued = (*PREPARE, source, killed), random.Random(seed), 0
     for _ in range(kills):
-        with Job((*PREPARE, source, directory / "killed"), directory) as job:
-            time.sleep(chance.uniform(0, seconds))
+        with Job(command, directory) as job:
+            job.wait_for((killed / ".journal").exists)
+            time.sleep(chance.uniform(0, WRITING_SECONDS))
             os.kill(job.pid, signal.SIGKILL)
             job.end(30)
-        continued += (directory / "killed/.journal").is_file()
-    prepare(source, directory / "killed")
-    assert contents(directory / "killed") == contents(directory / "whole")
+        if (killed / "prepared.json").exists():
+            assert contents(killed) == whole
+            shutil.rmtree(killed)
+        else:
+            continued += len(list(killed.glob("train-*"))) > 0
+    prepare(source, killed)
+    assert contents(killed) == whole
     return continued
 
 
