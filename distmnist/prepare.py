@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,10 +102,11 @@ def _prepare(options: Options, cluster: Cluster) -> None:
             return
         total = sum(split.size for split in unprepared.splits.values())
         done = total - sum(part.last - part.first for part in parts)
-        shown = sys.stderr.isatty() if options.progress is None else options.progress
+        # None: unless this is a terminal.
+        hidden = None if options.progress is None else not options.progress
         processes = min(cores.available(), len(parts)) if unprepared.is_slow else 1
         tqdm.monitor_interval = 0  # no thread: this process may be forked
-        bar = tqdm(initial=done, total=total, unit="examples", disable=not shown)
+        bar = tqdm(initial=done, total=total, unit="examples", disable=hidden)
         with bar, contextlib.closing(writing):
             for written in parallel.write(writing, parts, processes or 1, bar.update):
                 writing.note(written)

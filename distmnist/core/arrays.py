@@ -44,10 +44,10 @@ def view(values: tf.Tensor | NDArray[Any]) -> NDArray[Any]:
 
 def empty(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     """Returns an array, not initialized, whose memory TensorFlow can use as it is."""
-    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % _ALIGNMENT
-    return memory[first : first + num_bytes].view(dtype).reshape(shape)
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def is_aligned(array: NDArray[Any]) -> bool:

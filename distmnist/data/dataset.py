@@ -39,12 +39,12 @@ class Split(NamedTuple):
         return len(self.targets)
 
     def take(self, indices: NDArray[Any]) -> Split:
-        """Returns some examples, as arrays; see `StreamedSplit.take`."""
+        """Returns some examples, as arrays; see `Examples.take`."""
         return Split(*(np.asarray(array)[indices] for array in self))
 
 
-class StreamedSplit(Protocol):
-    """Examples in a fixed order that are read when they are needed."""
+class Examples(Protocol):
+    """Examples in a fixed order, of which some are read at a time."""
 
     @property
     def size(self) -> int:
@@ -62,6 +62,10 @@ class StreamedSplit(Protocol):
         Raises:
             UserError: one cannot be read, or is damaged.
         """
+
+
+class StreamedSplit(Examples, Protocol):
+    """A split whose examples are read when they are needed."""
 
     def expect(self, indices: NDArray[Any]) -> None:
         """Has examples read ahead, without waiting for them; see `take`."""

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import NamedTuple, TypeVar
 
 from distmnist.distributed.watchdog import watchdog
 
@@ -15,11 +15,14 @@ T = TypeVar("T")
 _DEPTH = 2  # items that are ready, beside one that is read and one that is used
 
 
-class _End(Generic[T]):
-    """What the thread sends last: the error that ended it, if one did."""
+class _End(NamedTuple):
+    """What the thread sends last.
 
-    def __init__(self, error: BaseException | None = None):
-        self.error = error
+    Attributes:
+        error: what ended the iterator, if it failed.
+    """
+
+    error: BaseException | None = None
 
 
 def read_ahead(items: Iterator[T], what: str) -> Iterator[T]:
@@ -34,11 +37,11 @@ def read_ahead(items: Iterator[T], what: str) -> Iterator[T]:
     Raises:
         BaseException: what the iterator raises, at its place.
     """
-    ready: queue.Queue[T | _End[T]] = queue.Queue(_DEPTH)
+    ready: queue.Queue[T | _End] = queue.Queue(_DEPTH)
     stopped = threading.Event()
 
     def run() -> None:
-        end: _End[T] = _End()
+        end = _End()
         try:
             for item in items:
                 if not _put(ready, item, stopped):

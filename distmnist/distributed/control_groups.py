@@ -38,14 +38,14 @@ def values(
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            found = (mount, second)
+            root, names = mount, second
         elif controller in controllers.split(","):
-            found = (mount / controllers, first)
+            root, names = mount / controllers, first
         else:
             continue
-        for directory in _upwards(found[0], path):
+        for directory in _upwards(root, path):
             try:
-                texts = [(directory / name).read_text() for name in found[1]]
+                texts = [(directory / name).read_text() for name in names]
             except OSError:
                 continue
             yield " ".join(texts).split()

@@ -126,7 +126,7 @@ def measure(
         parts["sending"] = looped(lambda _, s: _depend(s, send()), tf.constant(0.0))
     values = {name: variable.numpy() for name, variable in variables.items()}
     most = _MOST_BYTES // max(1, sum(each.nbytes for each in example))
-    ms = _milliseconds(cluster, parts, most_steps=max(1, min(_MOST_STEPS, most)))
+    ms = _milliseconds(cluster, parts, most_steps=min(_MOST_STEPS, most))
     for name, value in values.items():
         variables[name].assign(value)
     exposed = max(0.0, ms["step"] - ms.get("alone", ms["step"]))

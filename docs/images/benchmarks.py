@@ -1,6 +1,7 @@
-"""Draws overlap.svg and neighbours.svg: measurements of docs/performance.md.
+r"""Draws overlap.svg and neighbours.svg: measurements of docs/performance.md.
 
-python docs/images/benchmarks.py logs/overlap/results.json logs/neighbours/results.json
+PYTHONPATH=. python docs/images/benchmarks.py \\
+    logs/overlap/results.json logs/neighbours/results.json
 """
 
 from __future__ import annotations

@@ -1,25 +1,12 @@
-"""Examples that are to be written: of any source, read some at a time."""
+"""A data set that is to be written, of any source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-
-from distmnist.data.dataset import Dataset, Split
+from distmnist.data.dataset import Dataset, Examples
 from distmnist.data.spec import DatasetSpec
-
-
-class Examples(Protocol):
-    """Examples in a fixed order."""
-
-    @property
-    def size(self) -> int:
-        """Number of examples."""
-
-    def take(self, indices: NDArray[Any]) -> Split:
-        """Reads examples; see `data.dataset.StreamedSplit.take`."""
 
 
 class Unprepared(NamedTuple):
@@ -43,7 +30,7 @@ class Unprepared(NamedTuple):
 
 
 def of_dataset(dataset: Dataset) -> Unprepared:
-    """Returns a data set that is in memory."""
+    """Returns a data set that was loaded."""
     return Unprepared(
         dataset.name,
         dataset.source,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -83,11 +83,6 @@ class Index(msgspec.Struct, frozen=True):
         text = json.dumps([self.spec.to_json(), shards], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the attributes, as JSON has them."""
-        content: dict[str, Any] = msgspec.to_builtins(self)
-        return content
-
 
 def seal_bytes(compression: str, num_examples: int) -> int:
     """Returns the bytes of a shard's seal: a record whose data are digest and sizes."""
@@ -152,7 +147,7 @@ def write(directory: Path, index: Index) -> None:
     """
     hidden = directory / f".{NAME}"
     with hidden.open("w") as file:
-        json.dump(index.to_json(), file, indent=1)
+        json.dump(msgspec.to_builtins(index), file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     hidden.rename(directory / NAME)

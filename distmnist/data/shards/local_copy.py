@@ -63,7 +63,7 @@ def _is_intact(target: Path, found: Index, shard: Shard) -> bool:
     if not (target / shard.file).exists():
         return False
     try:
-        ShardFile(target, found, shard).close()
+        ShardFile(target, found, shard)
     except InputError as error:
         logging.warning("Copied again: %s", error)
         return False

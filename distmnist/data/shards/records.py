@@ -33,6 +33,11 @@ def footer(*parts: Any) -> bytes:
     return struct.pack("<I", checksum(*parts))
 
 
+def framed(data: bytes) -> bytes:
+    """Returns the record of data."""
+    return header(len(data)) + data + footer(data)
+
+
 def checksum(*parts: Any) -> int:
     """Returns the masked CRC32C of data.
 

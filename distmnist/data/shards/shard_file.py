@@ -39,7 +39,7 @@ class Rows(NamedTuple):
 
 
 class ShardFile:
-    """A shard, open for reading."""
+    """A shard, open for reading as long as there is a reference to it."""
 
     def __init__(self, directory: Path, index: Index, shard: Shard):
         """Opens it, and checks its size and its seal.
@@ -64,7 +64,7 @@ class ShardFile:
             raise self._wrong(f"has {size} bytes, not {self._shard.bytes}")
         content = os.pread(self._descriptor, seal, size - seal)
         data = content[records.HEADER : -records.FOOTER]
-        if content != records.header(len(data)) + data + records.footer(data):
+        if content != records.framed(data):
             raise self._wrong("its seal is damaged")
         if data[:DIGEST].hex() != self._shard.digest:
             raise self._wrong("is of other data than the index")
@@ -73,10 +73,6 @@ class ShardFile:
         if self._compressed and ends[-1] != size - seal:
             raise self._wrong("its seal is damaged")
         return ends
-
-    def close(self) -> None:
-        """Closes the file; the last reference to it that goes closes it, too."""
-        self._finalizer()
 
     def expect(self, numbers: NDArray[np.int64]) -> None:
         """Has the system read records ahead, without waiting for them.
@@ -104,12 +100,12 @@ class ShardFile:
         begins, ends = (bound.tolist() for bound in self._bounds(numbers))
         for number, begin, end, place in zip(numbers.tolist(), begins, ends, places):
             row = Rows(rows.features[place], rows.targets[place])
-            read = functools.partial(self._read, begin, end, row)
             try:
-                intact = read()
+                intact = self._read(begin, end, row)
             except OSError:
                 intact = False
             if not intact:
+                read = functools.partial(self._read, begin, end, row)
                 where = f": record {number} (from 0)"
                 if not self._patiently(read, where):
                     raise self._wrong("is damaged", where)
@@ -141,7 +137,7 @@ class ShardFile:
     def _read_compressed(self, begin: int, end: int, row: Rows) -> bool:
         content = os.pread(self._descriptor, end - begin, begin)
         data = content[records.HEADER : -records.FOOTER]
-        if content != records.header(len(data)) + data + records.footer(data):
+        if content != records.framed(data):
             return False
         try:
             # No more than there should be: forged data may become any size.
@@ -166,7 +162,7 @@ class ShardFile:
             try:
                 if self._descriptor < 0:
                     self._descriptor = self._open()
-                    self._finalizer = weakref.finalize(self, os.close, self._descriptor)
+                    weakref.finalize(self, os.close, self._descriptor)
                 return function()
             except FileNotFoundError:
                 raise self._wrong("is missing") from None

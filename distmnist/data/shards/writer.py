@@ -45,14 +45,12 @@ def write(
                     if compression == "zlib":
                         data = zlib.compress(row, _LEVEL)
                     sizes.append(len(data))
-                    file.write(records.header(len(data)))
-                    file.write(data)
-                    file.write(records.footer(data))
+                    file.write(records.framed(data))
             if sizes:
                 seal = sha256.digest()
                 if compression != "none":
                     seal += np.array(sizes, "<u4").tobytes()
-                file.write(records.header(len(seal)) + seal + records.footer(seal))
+                file.write(records.framed(seal))
             file.flush()
             os.fsync(file.fileno())
             size = file.tell()
