@@ -154,6 +154,7 @@ def _fit(
         dataset = loading.settle(dataset, cluster, config)
     trainer = Trainer(config, cluster, dataset, network)
     results = trainer.run()
+    trainer.average.keep()
     return Fitted(
         {split: dict(result.metrics) for split, result in results.items()},
         trainer.progress.loss,

@@ -17,7 +17,7 @@ from absl import logging
 from distmnist.core import errors, flags, registry, user_code
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, UserError, on_all_ranks
-from distmnist.core.options import reuse, validate
+from distmnist.core.options import option, reuse, validate
 from distmnist.data import loading
 from distmnist.data.dataset import Dataset
 from distmnist.distributed import devices, process, software
@@ -52,6 +52,11 @@ class RunOptions:
         help="Network of the run, package.module:name, if it is your own: code is "
         "imported only if you name it; by default, the run's --model.",
         required=False,
+    )
+    raw_weights: bool = option(
+        False,
+        "Use the parameters themselves, not their moving average (--ema_decay).",
+        INPUT,
     )
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ def _evaluate(options: Options, cluster: Cluster) -> None:
     from distmnist.metrics import console
     from distmnist.metrics.evaluator import Evaluator
 
-    saved = inference.find(options.log_dir, cluster, options.model)
+    saved = inference.find(options.log_dir, cluster, options.model, options.raw_weights)
     dataset = inference.load_dataset(
         saved, cluster, options.input_data_dir, options.dataset
     )

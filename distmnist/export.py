@@ -18,13 +18,18 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from absl import logging
 
 from distmnist import cli
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.options import option
+from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
+
+if TYPE_CHECKING:
+    from distmnist.checkpoint.inference import Saved
 
 _MODEL = "saved_model.pb"
 
@@ -60,10 +65,13 @@ def _export(options: Options, cluster: Cluster) -> None:
         raise InputError(
             f"flag --export_dir={directory}: already exists; name a new directory"
         )
-    saved = inference.find(options.log_dir, cluster, options.model)
+    saved = inference.find(options.log_dir, cluster, options.model, options.raw_weights)
     predictor = inference.load_predictor(saved, cluster)
     try:
         with _whole(directory) as temporary:
+            card = os.path.join(temporary, RunDirectory(".").card.name)
+            with open(card, "w", encoding="utf-8", errors="replace") as file:
+                file.write(_card(saved))
             tf.saved_model.save(predictor, temporary, signatures=predictor.signature)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
@@ -72,6 +80,26 @@ def _export(options: Options, cluster: Cluster) -> None:
             "free disk space, or give another --export_dir"
         ) from None
     logging.info("Checkpoint %s was exported to %s", saved.path, directory)
+
+
+def _card(saved: Saved) -> str:
+    """Returns the model card of a checkpoint."""
+    from distmnist.checkpoint import model_card
+    from distmnist.reporting import lines
+
+    logged: list[lines.Line] = []
+    with contextlib.suppress(InputError):  # metrics that are missing are left out
+        logged = lines.read(RunDirectory(saved.config.log_dir).metrics)
+    metrics = {
+        line["split"]: line["metrics"]
+        for line in logged
+        if line["kind"] == "eval" and line["step"] == saved.step
+    }
+    software = [line for line in logged if line["kind"] == "start"]
+    assert saved.checkpoint
+    return model_card.text(
+        saved.checkpoint.metadata, metrics, software[-1] if software else {}
+    )
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def _predict(options: Options, cluster: Cluster) -> None:
 
     for path in options.files:
         inputs.check_readable(Path(path))
-    saved = inference.find(options.log_dir, cluster, options.model)
+    saved = inference.find(options.log_dir, cluster, options.model, options.raw_weights)
     digits = _preprocesses(options, saved)
     # All files are read first: if one is bad, nothing is printed.
     examples = [

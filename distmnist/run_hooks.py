@@ -16,10 +16,12 @@ from distmnist.distributed.preemption import PreemptionHook, Signals
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import progress_bar
 from distmnist.metrics.breakdown import Breakdown
+from distmnist.metrics.early_stopping import EarlyStopping
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.profiler import Profiler
 from distmnist.metrics.step_timer import StepTimer
 from distmnist.metrics.types import MetricWriter, Run
+from distmnist.optim.moving_average import MovingAverage
 
 
 def create(
@@ -28,6 +30,8 @@ def create(
     manager: CheckpointManager,
     writer: MetricWriter,
     evaluator: Evaluator,
+    average: MovingAverage,
+    stopping: EarlyStopping,
     signals: Signals | None,
     commits: Commits | None,
     measure_step: Callable[[], Breakdown],
@@ -35,7 +39,8 @@ def create(
     """Returns the hooks in the order in which they run at a stop.
 
     The progress bar is hidden while others print. Nothing is evaluated or saved that
-    differs between ranks. The best checkpoint needs the evaluation. A commit comes
+    differs between ranks. The best checkpoint needs the evaluation, which may end the
+    run: then the hooks after it are due, as at the last step. A commit comes
     before the checkpoint of its step, which an elastic job never rolls back past.
     Preemption may end the run, so it comes after everything that its step asks for.
 
@@ -45,6 +50,8 @@ def create(
         manager: saves checkpoints.
         writer: receives metrics.
         evaluator: evaluates, and writes the results.
+        average: of the parameters, which is evaluated, if there is one.
+        stopping: ends the run early.
         signals: preempt the run; None: signals are not handled.
         commits: of an elastic job.
         measure_step: measures what a step's time goes to, on all ranks.
@@ -66,6 +73,11 @@ def create(
     def write(progress: Progress) -> None:
         with watchdog.phase("writing metrics"):
             timer.write(progress)
+
+    def evaluate(progress: Progress) -> None:
+        with average.in_place():
+            evaluator(progress)
+        stopping.update(progress, evaluator.results)
 
     def save(progress: Progress) -> None:
         with watchdog.phase("saving a checkpoint"):
@@ -95,7 +107,7 @@ def create(
         EveryStop(timer.measure),
         Every(config.log_every, write),
         EveryOf((config.eval_every, config.checkpoint_every), check),
-        Every(config.eval_every, evaluator),
+        Every(config.eval_every, evaluate),
         Every(config.eval_every, save_best),
         commit_hook(
             commits,

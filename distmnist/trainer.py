@@ -28,7 +28,9 @@ from distmnist.distributed.elastic import Commits
 from distmnist.distributed.preemption import Signals
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import breakdown, console
+from distmnist.metrics.best import BestMetric
 from distmnist.metrics.breakdown import Breakdown
+from distmnist.metrics.early_stopping import EarlyStopping
 from distmnist.metrics.evaluator import Evaluator
 from distmnist.metrics.records import History
 from distmnist.metrics.types import MetricWriter, Run, SplitResult
@@ -36,7 +38,8 @@ from distmnist.metrics.writer import create_writer
 from distmnist.models import registry
 from distmnist.optim import schedules
 from distmnist.optim.accumulation import accumulated_loss
-from distmnist.optim.optimizer import DistributedSgd
+from distmnist.optim.moving_average import MovingAverage
+from distmnist.optim.optimizer import DistributedOptimizer
 
 
 class Trainer:
@@ -48,6 +51,7 @@ class Trainer:
             optimizer's. With the progress, all that a checkpoint must hold.
         pipeline: this rank's input.
         progress: training progress.
+        average: moving average of the network's variables, which is evaluated.
         history: metrics since the start of this process.
     """
 
@@ -75,16 +79,26 @@ class Trainer:
         self.network = cluster.run_collectively(
             lambda: registry.create(config, dataset.spec, cluster, network)
         )
-        if cluster.size > 1:  # once its code is loaded
-            cluster.assert_consistent(
-                software.user_modules(config.dataset, config.model), software.REMEDY
-            )
-        registry.assert_same_variables(self.network, cluster)
         self._weights = self.network.trainable
-        # [1] Horovod wraps SGD: it averages the gradients of all ranks, and the
-        # learning rate is scaled by their number.
-        self._optimizer = DistributedSgd(config, cluster, self._weights)
-        self.variables = {**self.network.named_variables, **self._optimizer.slots}
+        # [1] Horovod wraps the optimizer: it averages the gradients of all ranks, and
+        # the learning rate is scaled by their number.
+        self._optimizer = cluster.run_collectively(
+            lambda: self._create_optimizer(cluster)
+        )
+        if cluster.size > 1:  # once the user's code is loaded
+            names = (config.dataset, config.model, config.optimizer)
+            modules = software.user_modules(*names)
+            cluster.assert_consistent(modules, software.REMEDY)
+        registry.assert_same_variables(self.network, cluster)
+        self.average = MovingAverage(config.ema_decay, self.network.averaged)
+        metric = BestMetric.of_run(config, dataset.spec)
+        self._early_stopping = EarlyStopping(config, metric)
+        self.variables = {
+            **self.network.named_variables,
+            **self._optimizer.slots,
+            **self.average.variables,
+            **self._early_stopping.variables,
+        }
         # [2] The input is sharded: each rank reads its slice of every global batch.
         self.pipeline = create_pipeline(
             self._splits["train"],
@@ -131,9 +145,11 @@ class Trainer:
             last_step = self.pipeline.last_step(
                 config.max_steps, config.num_epochs, start.step
             )
-            if start.step >= last_step:
-                console.log_nothing_left(config, start.step)
-                return evaluator.evaluate()
+            stopping = self._early_stopping
+            if start.step >= last_step or stopping.is_over:
+                console.log_nothing_left(config, start.step, stopping.is_over)
+                with self.average.in_place():
+                    return evaluator.evaluate()
             run = Run(config, cluster, self._dataset.train.size, start, last_step)
             console.log_start(run)
             hooks = run_hooks.create(
@@ -142,6 +158,8 @@ class Trainer:
                 manager,
                 writer,
                 evaluator,
+                self.average,
+                stopping,
                 signals,
                 commits,
                 self._measure_step,
@@ -152,13 +170,23 @@ class Trainer:
                 for block in self.pipeline.blocks(start.step, loop_stops):
                     self.progress = self.train_block(block)
                     for hook in hooks:
-                        if hook.is_due(self.progress.step, last_step):
+                        end = self.progress.step if stopping.is_over else last_step
+                        if hook.is_due(self.progress.step, end):
                             hook(self.progress)
+                    if stopping.is_over:
+                        break
                 with watchdog.phase("saving"):
-                    writer.close()
+                    with self.average.in_place():
+                        writer.close()
+                    manager.write_card(self.progress, evaluator.results)
                     manager.wait()
             console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
+
+    def _create_optimizer(self, cluster: Cluster) -> DistributedOptimizer:
+        return DistributedOptimizer(
+            self._config, cluster, self._weights, self._dataset.train.size
+        )
 
     def _create_writer(self) -> MetricWriter:
         return create_writer(
@@ -185,7 +213,8 @@ class Trainer:
         if commits:
             committed, old_size, root = commits.newest(cluster)
             if committed and old_size != cluster.size:
-                ramp = schedules.resize_ramp(config, old_size, committed)
+                size = self._dataset.train.size
+                ramp = schedules.resize_ramp(config, old_size, committed, size)
                 committed = committed._replace(ramp=ramp)
                 if cluster.rank == 0:
                     logging.warning(
@@ -259,6 +288,7 @@ class Trainer:
             gradients = self._optimizer.minimize(loss)
             for average in self.network.statistics:
                 average.assign(self._cluster.allreduce_mean(average))
+            self.average.update(self._optimizer.step)
             if step == steps - 1:
                 norm = tf.linalg.global_norm(gradients)
         # [5] Logged metrics are averaged over all ranks.
@@ -290,7 +320,7 @@ class Trainer:
         """Measures what a step's time goes to; leaves everything as it was."""
         alone = copy.copy(self)  # the same without other ranks
         alone._cluster = Cluster()
-        alone._optimizer = DistributedSgd(self._config, alone._cluster, self._weights)
+        alone._optimizer = self._create_optimizer(alone._cluster)
         measured = breakdown.measure(
             self._config,
             self._cluster,

@@ -44,6 +44,26 @@ def _digits(size: int, **flags: Any) -> Problem:
     return Problem(flags, "digits", fake, size, 1297)
 
 
+# Recipes, in the middle of whose schedules runs are interrupted.
+_SCHEDULE = {"lr_schedule": "cosine", "lr_decay_epochs": 2.0, "warmup_steps": 3}
+_SGD = {
+    **_SCHEDULE,
+    "nesterov": True,
+    "weight_decay": 1e-3,
+    "clip_gradient_norm": 1.0,
+    "ema_decay": 0.9,
+    "label_smoothing": 0.1,
+}
+_ADAMW = {
+    **_SCHEDULE,
+    "optimizer": "adamw",
+    "momentum": 0.0,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "ema_decay": 0.9,
+}
+_LARS = {**_SCHEDULE, "optimizer": "lars", "learning_rate": 1.0, "weight_decay": 1e-3}
+
 # Sizes of training splits, which no batch size divides. Few steps of the networks with
 # poolings and ReLUs: once rounding decides the maximum of a pooling in another way, as
 # for the cnn at step 6 of seed 0, the difference is no longer one of rounding.
@@ -51,10 +71,10 @@ PROBLEMS = {
     "mlp": _digits(997, model="mlp", hidden1=16, hidden2=8, max_steps=50),
     "cnn": _digits(97, model="cnn", momentum=0.5, max_steps=4, gradient_buckets=3),
     "colors": _own(
-        "colors", "normalized", 194, learning_rate=0.02, max_steps=4
+        "colors", "normalized", 194, learning_rate=0.02, max_steps=4, **_SGD
     )._replace(is_measured=True),
-    "table": _own("table", "regressor", 203, learning_rate=0.02),
-    "sequences": _own("sequences", "embedding", 185, gradient_buckets=2),
+    "table": _own("table", "regressor", 203, **_ADAMW),
+    "sequences": _own("sequences", "embedding", 185, gradient_buckets=2, **_LARS),
 }
 
 

@@ -81,6 +81,8 @@ def test_the_exported_model_predicts_as_the_checkpoint_does(
     directory = tmp_path / "exported/1"
     flags = (f"--log_dir={log_dir}", f"--export_dir={directory}")
     run(program("export", *flags))
+    cards = [(path / "model_card.md").read_text() for path in (log_dir, directory)]
+    assert cards[0] == cards[1] and "    --model=cnn" in cards[0]
     serve = tf.saved_model.load(str(directory)).signatures["serving_default"]
     cluster = Cluster()
     saved = inference.find(str(log_dir), cluster)

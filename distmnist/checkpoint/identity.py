@@ -20,7 +20,10 @@ from distmnist.distributed.cluster import Cluster
 _IDENTITY = (
     "model",
     "hparams",
+    "optimizer",
     "momentum",
+    "lr_schedule",
+    "ema_decay",
     "hidden1",
     "hidden2",
     "seed",
@@ -70,6 +73,8 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
         (f"--{name}", theirs.config.get(name, defaults[name]), mine["config"][name])
         for name in _IDENTITY
     ]
+    there, here = (_decay(c, defaults) for c in (theirs.config, mine["config"]))
+    differences.append(("the end of the learning rate's decay", there, here))
     data = msgspec.convert(mine["dataset"], Data)
     if data.fingerprint != theirs.dataset.fingerprint:
         differences.append(("the data set", _describe(theirs.dataset), _describe(data)))
@@ -80,6 +85,22 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
                 f"is {there} there, {here} here; give another --log_dir, or --restart "
                 "to start from scratch"
             )
+
+
+def _decay(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """Returns where a learning rate schedule ends, as the flag that says so."""
+    values = {**defaults, **config}
+    if values["lr_schedule"] == "constant":
+        return ""
+    for name, flag in (
+        ("lr_decay_steps", "lr_decay_steps"),
+        ("lr_decay_epochs", "lr_decay_epochs"),
+        ("num_epochs", "lr_decay_epochs"),
+        ("max_steps", "lr_decay_steps"),
+    ):
+        if values[name]:
+            return f"--{flag}={values[name]:g}"
+    return ""
 
 
 def _describe(dataset: Data) -> str:

@@ -24,6 +24,7 @@ from distmnist.data.tensors import normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import registry
 from distmnist.models.network import Network
+from distmnist.optim import moving_average
 
 
 class Saved(NamedTuple):
@@ -38,6 +39,7 @@ class Saved(NamedTuple):
         own_network: whether the network is another than the configuration names.
         directory: working directory of the run; "" if unknown.
         model_is_given: whether `config.model` is this user's, not the checkpoint's.
+        raw_weights: whether the parameters are used even if there is an average.
         checkpoint: its open files; None on other ranks.
     """
 
@@ -49,6 +51,7 @@ class Saved(NamedTuple):
     own_network: bool = False
     directory: str = ""
     model_is_given: bool = False
+    raw_weights: bool = False
     checkpoint: Checkpoint | None = None
 
     def of_model(self, model: str) -> Saved:
@@ -61,7 +64,12 @@ class Saved(NamedTuple):
         return self._replace(config=config, own_network=False, model_is_given=True)
 
 
-def find(log_dir: str, cluster: Cluster, model: str | None = None) -> Saved:
+def find(
+    log_dir: str,
+    cluster: Cluster,
+    model: str | None = None,
+    raw_weights: bool = False,
+) -> Saved:
     """Finds the newest checkpoint of a run, which may go on; all ranks must call it.
 
     Rank 0 alone reads: the others need no file system in common with it.
@@ -70,6 +78,7 @@ def find(log_dir: str, cluster: Cluster, model: str | None = None) -> Saved:
         log_dir: run directory.
         cluster: the ranks.
         model: replaces the run's --model; None: the run's.
+        raw_weights: use the parameters, not their moving average, if there is one.
 
     Raises:
         InputError: on all ranks, if there is none, or it cannot be read.
@@ -78,6 +87,7 @@ def find(log_dir: str, cluster: Cluster, model: str | None = None) -> Saved:
     saved: Saved = cluster.run_on_root(lambda: _find(log_dir, opened))
     if opened:
         saved = saved._replace(checkpoint=opened[0])
+    saved = saved._replace(raw_weights=raw_weights)
     return saved if model is None else saved.of_model(model)
 
 
@@ -156,7 +166,11 @@ def load(saved: Saved, cluster: Cluster, network: Any = None) -> Network:
         if network is None:
             shapes = {name: v.shape.as_list() for name, v in variables.items()}
             _check_network(saved, shapes)
-        saved.checkpoint.restore(variables)
+        averages = {} if saved.raw_weights else saved.checkpoint.shapes
+        names = {name: f"{moving_average.PREFIX}{name}" for name in variables}
+        saved.checkpoint.restore(
+            {names[n] if names[n] in averages else n: v for n, v in variables.items()}
+        )
 
     cluster.run_on_root(read)
     cluster.broadcast_variables(list(variables.values()))

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from distmnist.checkpoint import format, identity, rollback
+from distmnist.checkpoint import format, identity, model_card, rollback
 from distmnist.core import arrays, resuming
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
@@ -20,6 +20,7 @@ from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data.dataset import Dataset
 from distmnist.distributed.cluster import Cluster
+from distmnist.metrics.best import BestMetric
 from distmnist.metrics.types import SplitResult
 
 _LARGE = 2**26  # bytes that are written at once, rather than copied for later
@@ -59,7 +60,7 @@ class CheckpointManager:
         self._variables = variables
         self._directory = RunDirectory(config.log_dir)
         self._metadata = identity.of_run(config, cluster, dataset, own_network)
-        self._best_metric, self._best_sign = _best_metric(config, dataset)
+        self._metric = BestMetric.of_run(config, dataset.spec)
         self._best = -math.inf  # signed value of that metric in the best checkpoint
         self._saved = -1  # step of the newest checkpoint
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
@@ -108,12 +109,7 @@ class CheckpointManager:
         """
         if self._cluster.rank != 0:
             return
-        if self._best_metric not in validation.metrics:
-            raise InputError(
-                f"flag --best_metric={self._config.best_metric}: there is no such "
-                f"metric; there are {', '.join(validation.metrics)}"
-            )
-        value = self._best_sign * validation.metrics[self._best_metric]
+        value = self._metric.of(validation)
         if value > self._best:
             self._best = value
             more = {
@@ -123,6 +119,16 @@ class CheckpointManager:
                 }
             }
             self._start(self._directory.best, progress, more, 1)
+
+    def write_card(
+        self, progress: Progress, results: Mapping[str, SplitResult]
+    ) -> None:
+        """Writes the model card, on rank 0; see `model_card.write`."""
+        if self._cluster.rank != 0:
+            return
+        metrics = {split: result.metrics for split, result in results.items()}
+        metadata = {**self._metadata, **_position(progress)}
+        model_card.write(self._directory, metadata, metrics)
 
     def wait(self) -> None:
         """Waits until everything is written.
@@ -159,9 +165,7 @@ class CheckpointManager:
                 )
         metadata = {
             **self._metadata,
-            "step": progress.step,
-            "consumed": progress.consumed,
-            "ramp": progress.ramp,
+            **_position(progress),
             **more,
         }
         path = directory.checkpoint(progress.step)
@@ -231,9 +235,9 @@ class CheckpointManager:
         with contextlib.suppress(InputError):  # a damaged best one is replaced
             best = format.latest(directory.best)
             if best and best.metadata.validation:
-                value = best.metadata.validation.metric(self._best_metric)
+                value = best.metadata.validation.metric(self._metric.name)
                 if value is not None:  # else it was chosen by another metric
-                    self._best = self._best_sign * value
+                    self._best = self._metric.sign * value
                 _prune(directory.best, best.metadata.progress.step, 1)
         if committed:
             self._roll_back_logs(committed)
@@ -265,6 +269,15 @@ class CheckpointManager:
             ) from None
 
 
+def _position(progress: Progress) -> dict[str, Any]:
+    """Returns what the metadata say of the progress."""
+    return {
+        "step": progress.step,
+        "consumed": progress.consumed,
+        "ramp": progress.ramp,
+    }
+
+
 def _prune(directory: RunDirectory, step: int, keep: int) -> None:
     """Deletes the checkpoints up to a step, except for the newest of them.
 
@@ -283,12 +296,3 @@ def _prune(directory: RunDirectory, step: int, keep: int) -> None:
             directory.path,
             error.strerror,
         )
-
-
-def _best_metric(config: Config, dataset: Dataset) -> tuple[str, int]:
-    """Returns the metric that chooses the best checkpoint, and the sign of better."""
-    text = config.best_metric
-    if text == "auto":
-        text = "loss:min" if dataset.spec.num_classes is None else "accuracy:max"
-    name, _, direction = text.rpartition(":")
-    return name, 1 if direction == "max" else -1

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from distmnist.core.combinations import check_combinations
 from distmnist.core.data_options import DataOptions
 from distmnist.core.errors import InputError
+from distmnist.core.optimizer_options import OptimizerOptions
 from distmnist.core.options import option, options_of, validate
 from distmnist.core.rules import BEST_METRIC, POSITIVE, STEP_RANGE, at_least, one_of
 from distmnist.core.training_options import TrainingOptions
@@ -25,7 +27,7 @@ PERFORMANCE = "Performance and numerical precision"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(DataOptions, TrainingOptions):
+class Config(DataOptions, OptimizerOptions, TrainingOptions):
     """Run configuration: everything that decides a run but the ranks and the data.
 
     Raises:
@@ -175,14 +177,21 @@ class Config(DataOptions, TrainingOptions):
         """Examples that one worker processes in a step."""
         return self.batch_size * self.backward_passes_per_step
 
+    @property
+    def decay_length(self) -> tuple[float, str]:
+        """Length of the learning rate's decay, and its unit: steps or epochs."""
+        if self.lr_decay_steps:
+            return self.lr_decay_steps, "steps"
+        if self.lr_decay_epochs:
+            return self.lr_decay_epochs, "epochs"
+        if self.num_epochs is not None:
+            return self.num_epochs, "epochs"
+        return self.max_steps, "steps"
+
     def __post_init__(self, fake_data: bool) -> None:
         """Checks all values."""
         validate(self)
-        if self.use_adasum and self.gradient_buckets:
-            raise InputError(
-                "flags --use_adasum and --gradient_buckets: give only one, as Adasum "
-                "combines the gradient of each variable on its own"
-            )
+        check_combinations(self)
         if options_of(Config)["fake_data"].check(fake_data):
             if self.dataset not in ("auto", "fake"):
                 raise InputError(

@@ -14,7 +14,8 @@ The loop, as pseudocode; everything in it runs on all ranks:
     watchdog's beat         at every stop                   all ranks
     step timer              at every stop; --log_every      rank 0 writes
     comparison of ranks     --eval_every, each checkpoint   all ranks
-    evaluator               --eval_every                    all ranks; rank 0 writes
+    evaluator               --eval_every                    all ranks; rank 0 writes;
+                                                            may end the run early
     best checkpoint         --eval_every                    rank 0
     commit                  --commit_steps, each checkpoint all ranks, if elastic
     checkpoint              --checkpoint_every              rank 0

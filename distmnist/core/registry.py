@@ -1,4 +1,4 @@
-"""Names that --dataset and --model accept, and the code behind each.
+"""Names that --dataset, --model and --optimizer accept, and the code behind each.
 
 Entries name their code as `package.module:attribute`, which is imported only when it is
 requested: the tables are needed for flags and help, before TensorFlow is imported.
@@ -47,6 +47,17 @@ DATASETS: Mapping[str, Entry] = {
 MODELS: Mapping[str, Entry] = {
     "mlp": Entry("distmnist.models.mlp:Mlp", "the tutorial's multilayer perceptron"),
     "cnn": Entry("distmnist.models.cnn:Cnn", "convolutional"),
+}
+
+OPTIMIZERS: Mapping[str, Entry] = {
+    "sgd": Entry("distmnist.optim.sgd:Sgd", "SGD, with --momentum"),
+    "lars": Entry("distmnist.optim.lars:lars", "SGD with a rate for each layer"),
+    "adam": Entry("distmnist.optim.keras_rule:adam", "Adam"),
+    "adamw": Entry("distmnist.optim.keras_rule:adamw", "with decoupled weight decay"),
+    "lamb": Entry("distmnist.optim.keras_rule:lamb", "Adam with a rate for each layer"),
+    "adagrad": Entry("distmnist.optim.keras_rule:adagrad", "Adagrad"),
+    "lion": Entry("distmnist.optim.keras_rule:lion", "Lion"),
+    "rmsprop": Entry("distmnist.optim.keras_rule:rmsprop", "RMSprop"),
 }
 
 

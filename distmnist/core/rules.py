@@ -38,6 +38,21 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+PATTERN = Rule("auto, all, or a regular expression", _is_pattern)
+FACTOR = Rule("in (0, 1]", lambda value: 0 < value <= 1)
+FRACTIONS = Rule(
+    "rising numbers in (0, 1)",
+    lambda values: list(values) == sorted({v for v in values if 0 < v < 1}),
+)
+NOT_NEGATIVE = Rule("a number of at least 0", lambda value: 0 <= value < math.inf)
 URLS = Rule("one or more URLs", bool)
 SPLIT_SIZES = Rule(
     "three numbers of at least 1: train,validation,test",

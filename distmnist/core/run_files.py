@@ -57,6 +57,11 @@ class RunFiles:
         return self.path / "flags.txt"
 
     @property
+    def card(self) -> Path:
+        """Model card."""
+        return self.path / "model_card.md"
+
+    @property
     def report(self) -> Path:
         """Report on the run."""
         return self.path / "report.html"
@@ -145,7 +150,7 @@ class RunFiles:
 
     def files(self) -> list[Path]:
         """Returns the files of a run directly in the directory, there or not."""
-        return [self.lock, self.metrics, self.flags, self.report]
+        return [self.lock, self.metrics, self.flags, self.card, self.report]
 
     def directories(self) -> list[Path]:
         """Returns the directories that a run writes to, there or not."""
@@ -176,7 +181,7 @@ class RunFiles:
         Raises:
             OSError: the directory cannot be read.
         """
-        named = [self.metrics, self.flags, self.report]
+        named = [self.metrics, self.flags, self.card, self.report]
         named += [self.profile, self.best.path, self.evaluations]
         return [*self.numbered(False), *filter(os.path.lexists, named)]
 

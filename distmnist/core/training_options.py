@@ -7,9 +7,7 @@ import dataclasses
 from distmnist.core.hparams import HParams
 from distmnist.core.options import option
 from distmnist.core.registry import MODELS, describe
-from distmnist.core.rules import POSITIVE, at_least, one_of, within
-
-LR_SCALINGS = ("linear", "sqrt", "none")
+from distmnist.core.rules import NOT_NEGATIVE, POSITIVE, at_least, within
 
 TRAINING = "Network and training"
 """Heading of the help."""
@@ -19,23 +17,6 @@ TRAINING = "Network and training"
 class TrainingOptions:
     """What is trained, and how."""
 
-    learning_rate: float = option(
-        0.1, "Per-worker learning rate; see --lr_scaling.", TRAINING, POSITIVE
-    )
-    lr_scaling: str = option(
-        "linear",
-        "Scaling of the learning rate with N workers: times N (linear), times the "
-        "square root of N (sqrt), or none.",
-        TRAINING,
-        one_of(*LR_SCALINGS),
-    )
-    warmup_steps: int = option(
-        0,
-        "Linear warm-up steps, from the per-worker to the scaled learning rate.",
-        TRAINING,
-        at_least(0),
-        unit="steps",
-    )
     batch_size: int = option(
         100, "Per-worker batch size.", TRAINING, at_least(1), unit="examples"
     )
@@ -53,9 +34,6 @@ class TrainingOptions:
         TRAINING,
         POSITIVE,
         unit="epochs",
-    )
-    momentum: float = option(
-        0.0, "Momentum of SGD; 0: plain SGD.", TRAINING, within(0, 1)
     )
     model: str = option(
         "mlp",
@@ -81,4 +59,25 @@ class TrainingOptions:
         "Seed of the initial parameters and of the data order.",
         TRAINING,
         within(0, 2**32),
+    )
+    label_smoothing: float = option(
+        0.0,
+        "Label smoothing of the training loss: this part of each label is spread over "
+        "all classes (Szegedy et al. 2016). Evaluations have none.",
+        TRAINING,
+        within(0, 1),
+    )
+    early_stopping_patience: int = option(
+        0,
+        "End the run after so many evaluations in a row without improvement of "
+        "--best_metric; 0: never.",
+        TRAINING,
+        at_least(0),
+        unit="evaluations",
+    )
+    early_stopping_min_change: float = option(
+        0.0,
+        "Least change of --best_metric that is an improvement.",
+        TRAINING,
+        NOT_NEGATIVE,
     )

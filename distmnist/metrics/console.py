@@ -27,7 +27,7 @@ from distmnist.metrics.types import (
     SplitResult,
     TrainMetrics,
 )
-from distmnist.optim import schedules
+from distmnist.optim.schedules import Schedule
 
 _TITLES = {
     "train": "Training Data Eval:",
@@ -149,13 +149,23 @@ def log_start(run: Run) -> None:
         ", ".join(f"{count} on {host}" for host, count in hosts.items()),
         devices.device(),
     )
+    rate = Schedule(config, size, run.num_examples)(config.warmup_steps)
     logging.info(
-        "Global batch size: %d (%d per worker), learning rate %.4g%s",
+        "Global batch size: %d (%d per worker), learning rate %.4g%s%s%s",
         config.examples_per_step * size,
         config.examples_per_step,
-        float(schedules.learning_rate(config, size, config.warmup_steps)),
+        float(rate),
         f" after {config.warmup_steps} steps" if config.warmup_steps else "",
+        _decay(config),
+        f", optimizer {config.optimizer}" if config.optimizer != "sgd" else "",
     )
+    length, unit = config.decay_length
+    if config.lr_schedule != "constant" and unit == "steps" and length > run.last_step:
+        logging.warning(
+            "The learning rate decays in %d steps, and the run ends at step %d, before "
+            "it has its least value",
+            *(length, run.last_step),
+        )
     if config.examples_per_step * size > run.num_examples:
         logging.warning(
             "The global batch, %d examples, is larger than the training split, %d: a "
@@ -171,13 +181,29 @@ def log_start(run: Run) -> None:
     )
 
 
-def log_nothing_left(config: Config, step: int) -> None:
+def _decay(config: Config) -> str:
+    """Returns what becomes of the learning rate, for a log line."""
+    if config.lr_schedule == "constant":
+        return ""
+    length, unit = config.decay_length
+    return f", {config.lr_schedule} decay in {length:g} {unit}"
+
+
+def log_nothing_left(config: Config, step: int, stopped_early: bool = False) -> None:
     """Logs that a run is complete already.
 
     Args:
         config: run configuration.
         step: completed steps.
+        stopped_early: whether it ended by early stopping.
     """
+    if stopped_early:
+        logging.warning(
+            "Nothing left to train: the run in %s stopped early, at step %d; for more, "
+            "give a larger --early_stopping_patience, or 0",
+            *(config.log_dir, step),
+        )
+        return
     # With another number of workers, --num_epochs takes another number of steps.
     beyond = ""
     if config.num_epochs is None and step > config.max_steps:

@@ -9,7 +9,7 @@ import numpy as np
 
 from distmnist.core.progress import Progress
 from distmnist.metrics.types import MetricWriter, Run, TrainMetrics
-from distmnist.optim import schedules
+from distmnist.optim.schedules import Schedule
 
 # Steps follow one another inside the graph, so only the mean of those between two stops
 # of the loop is known; percentiles are over this many such means.
@@ -31,6 +31,7 @@ class StepTimer:
         self._written = self._measured = run.start
         self._step_ms: deque[float] = deque(maxlen=_WINDOW)
         self._writer = writer
+        self._schedule = Schedule(run.config, run.cluster.size, run.num_examples)
         self._clock = time.perf_counter()
 
     def measure(self, progress: Progress) -> None:
@@ -46,9 +47,8 @@ class StepTimer:
         seconds = progress.seconds - before.seconds
         clock, self._clock = self._clock, time.perf_counter()
         step = np.int64(progress.step - 1)  # TensorFlow would keep a Python integer
-        rate = schedules.learning_rate(
-            self._run.config, self._run.cluster.size, step, progress.ramp
-        )
+        self._schedule.resume(progress)
+        rate = self._schedule(step)
         percentiles = (
             np.percentile(self._step_ms, _PERCENTILES).tolist() if self._step_ms else ()
         )

@@ -25,6 +25,7 @@ from tensorboard.plugins.text import summary_v2 as text
 
 from distmnist.core import arrays
 from distmnist.core.config import Config
+from distmnist.core.optimizer_options import OPTIMIZER
 from distmnist.core.options import groups_of
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
@@ -61,7 +62,10 @@ _IMAGE_SECONDS = 30.0
 _MOST_VALUES = 2**20
 
 # Hyperparameters, for the table that compares runs.
-_HPARAMS = (*(option.name for option in groups_of(Config)[TRAINING]), "dataset", "size")
+_HPARAMS = (
+    *(o.name for group in (TRAINING, OPTIMIZER) for o in groups_of(Config)[group]),
+    *("dataset", "size"),
+)
 
 
 class TensorBoardWriter(MetricWriter):

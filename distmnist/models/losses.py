@@ -20,6 +20,21 @@ def loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     )
 
 
+def smoothed_loss(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Returns the loss with smoothed labels (Szegedy et al. 2016, section 7).
+
+    Args:
+        logits: float32 [batch, ..., num_classes].
+        labels: int32 [batch, ...], in [0, num_classes).
+        smoothing: part of each label that is spread evenly over all classes, in [0, 1).
+
+    Returns:
+        The mean over the batch, float32 scalar.
+    """
+    uniform = -tf.reduce_mean(tf.nn.log_softmax(logits))
+    return (1 - smoothing) * loss(logits, labels) + smoothing * uniform
+
+
 def evaluation(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Returns the number of examples whose label has the highest logit, int32 scalar.
 

@@ -50,6 +50,7 @@ class Network(tf.Module):  # type: ignore[misc]
         self._takes_flat_features = False
         self._keras: KerasLayers | None = None
         self._cluster = Cluster()
+        self._label_smoothing = 0.0
         if spec is not None:
             self.spec = spec
 
@@ -158,6 +159,13 @@ class Network(tf.Module):  # type: ignore[misc]
             self(tf.zeros([2, *self.spec.feature_shape], dtype))
             self._keras.make_rank_invariant(config, cluster)
         self._cluster = cluster
+        self._label_smoothing = config.label_smoothing
+        own_loss = type(self).loss is not Network.loss
+        if self._label_smoothing and (own_loss or self.spec.num_classes is None):
+            raise InputError(
+                f"flag --label_smoothing: network {self.label} has "
+                f"{'a loss of its own' if own_loss else 'no classes'}; leave it out"
+            )
         for name, variable in self.trainable.items():
             if variable.dtype != tf.float32:
                 raise InputError(
@@ -227,7 +235,10 @@ class Network(tf.Module):  # type: ignore[misc]
             position: of `__call__`.
         """
         outputs = self.outputs(features, position)
-        loss = self.mean_loss(outputs, targets)
+        if self._label_smoothing:
+            loss = losses.smoothed_loss(outputs, targets, self._label_smoothing)
+        else:
+            loss = self.mean_loss(outputs, targets)
         return tf.add_n([loss, *self._keras.losses()]) if self._keras else loss
 
     def mean_loss(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -279,6 +290,16 @@ class Network(tf.Module):  # type: ignore[misc]
     def statistics(self) -> list[tf.Variable]:
         """Moving averages that each rank computes of its own examples."""
         return self._keras.statistics if self._keras else []
+
+    @property
+    def averaged(self) -> dict[str, tf.Variable]:
+        """What a moving average of the parameters includes, by name."""
+        statistics = {id(variable) for variable in self.statistics}
+        return {
+            name: variable
+            for name, variable in self.named_variables.items()
+            if name in self.trainable or id(variable) in statistics
+        }
 
     def _keras_layers(self) -> Mapping[str, Any]:
         """Returns the outermost Keras layers by the path of their attribute."""

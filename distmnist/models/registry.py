@@ -7,7 +7,6 @@ import importlib
 import inspect
 import math
 import random
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,9 +64,9 @@ def create(
     """
     label = f"flag --model={config.model}" if network is None else "argument network"
     own = network is not None or config.model not in registry.MODELS
-    if own and sys.version_info < (3, 11):
-        # Keras 3.12, the last for Python 3.10, draws from Python's generator when it is
-        # imported: not by a network that has its seed already.
+    if own:
+        # Keras, or what it imports, draws from Python's generator when it is imported:
+        # not by a network that has its seed already.
         importlib.import_module("keras")
     with user_code.reported(), _seeded(config.seed):
         found = find(config.model) if network is None else network

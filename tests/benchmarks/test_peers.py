@@ -13,7 +13,7 @@ from distmnist.data.spec import DatasetSpec
 from distmnist.distributed.cluster import Cluster
 from distmnist.models import registry
 from distmnist.models.network import Network
-from distmnist.optim.optimizer import DistributedSgd
+from distmnist.optim.optimizer import DistributedOptimizer
 from tests.benchmarks.measuring import NUM_GRADIENTS, TASKS
 from tests.benchmarks.peers import keras_network
 
@@ -87,7 +87,7 @@ def own_path(model: str) -> list[NDArray[np.float32]]:
     task = TASKS[model]
     config = Config(learning_rate=task.learning_rate, momentum=task.momentum)
     x = tf.Variable([1.0, 2.0])
-    optimizer = DistributedSgd(config, Cluster(), {"x": x})
+    optimizer = DistributedOptimizer(config, Cluster(), {"x": x})
     step = tf.function(lambda: optimizer.minimize(tf.reduce_sum(x**2)))
     path = []
     for _ in range(3):

@@ -159,6 +159,7 @@ def test_related_types_are_converted() -> None:
     assert json.loads(json.dumps(values)) == {**values, "fake_sizes": [5, 6, 7]} | {
         "profile": [],
         "image_size": [],
+        "lr_drops": [0.5, 0.75],
     }
     assert (values["batch_size"], values["learning_rate"]) == (7, 1.0)
     assert type(values["learning_rate"]) is float
@@ -263,3 +264,40 @@ def test_variables_in_the_path_of_a_flagfile(
 def test_numbers_have_a_limit() -> None:
     with pytest.raises(InputError, match=r"--hidden1=4294967297: must be at most"):
         Config(hidden1=2**32 + 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--use_adasum", "--optimizer=lars"), "--use_adasum and --optimizer=lars"),
+        (("--use_adasum", "--gradient_buckets=2"), "--gradient_buckets"),
+        (("--momentum=0.9", "--optimizer=adam"), "--momentum"),
+        (("--nesterov",), "--nesterov"),
+        (("--nesterov", "--momentum=.9", "--optimizer=lars"), "--nesterov"),
+        (("--weight_decay=0.1", "--optimizer=adam"), "--optimizer=adamw"),
+        (
+            ("--lr_schedule=cosine", "--lr_decay_steps=5", "--lr_decay_epochs=1"),
+            "--lr_decay_steps and --lr_decay_epochs",
+        ),
+        (("--lr_decay_steps=5",), "--lr_schedule"),
+        (("--lr_min=0.01",), "--lr_schedule"),
+        (("--lr_min=0.2", "--lr_schedule=cosine"), "--learning_rate=0.1"),
+        (("--early_stopping_patience=2", "--eval_every=0"), "--eval_every=0"),
+        (("--learning_rate=-1",), "--learning_rate"),
+        (("--ema_decay=1",), "--ema_decay"),
+        (("--clip_gradient_norm=nan",), "--clip_gradient_norm"),
+        (("--weight_decay_on=(",), "--weight_decay_on"),
+        (("--lr_drops=0.5,0.2", "--lr_schedule=step"), "--lr_drops"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    arguments: tuple[str, ...], named: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(*arguments)
+    assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_own_optimizers_may_have_momentum() -> None:
+    parsed = parse("--optimizer=mine:create", "--momentum=0.9", "--weight_decay=0.1")
+    assert parsed.momentum == 0.9

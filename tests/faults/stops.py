@@ -67,6 +67,7 @@ def matrix() -> list[Stop]:
         for target in (TARGETS if launcher != "plain" else ("launcher",))
         for name in SIGNALS
         for moment in MOMENTS
+        if (launcher, moment) != ("plain", "connect")  # with whom?
     ]
 
 

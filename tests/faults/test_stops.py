@@ -30,4 +30,4 @@ def test_stops_end_the_job_and_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_the_matrix_is_whole() -> None:
-    assert len(set(stops.matrix())) == (5 * 4 + 1) * 6 * 7
+    assert len(set(stops.matrix())) == (5 * 4 + 1) * 6 * 7 - 6  # plain has no peers

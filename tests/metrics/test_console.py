@@ -118,6 +118,8 @@ def test_a_run_that_is_beyond_its_last_step_says_so(
     caplog.clear()
     console.log_nothing_left(Config(max_steps=30), 30)
     assert "completed step 30; for another run" in caplog.text
+    console.log_nothing_left(Config(max_steps=30), 20, stopped_early=True)
+    assert "stopped early, at step 20" in caplog.text
 
 
 def test_next_commands_exist() -> None:

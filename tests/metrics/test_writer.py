@@ -36,7 +36,7 @@ from distmnist.metrics.types import (
 )
 from distmnist.metrics.writer import create_writer
 from distmnist.models import registry
-from distmnist.optim import schedules
+from distmnist.optim.schedules import Schedule
 
 # Class 9 has a recall of 0.48: the others of its examples are predicted as 4.
 CONFUSION = np.diag([1000] * 9 + [480])
@@ -283,13 +283,13 @@ def test_no_integer_stays_in_tensorflow(
 ) -> None:
     steps: list[object] = []
 
-    def learning_rate(config: object, size: int, step: object, ramp: object) -> float:
-        steps.append(step)
+    def learning_rate(schedule: Schedule, step: object) -> float:
+        steps.extend((step, *schedule._begin))
         return 0.1
 
-    monkeypatch.setattr(schedules, "learning_rate", learning_rate)
+    monkeypatch.setattr(Schedule, "__call__", learning_rate)
     write_metrics(tmp_path, rank=0)
-    assert [type(step) for step in steps] == [np.int64]
+    assert [type(step) for step in steps] == [np.int64] * 3
     pipeline = InputPipeline(TEST, SPEC, batch_size=1, seed=0)
     assert type(pipeline.take(1).position) is np.int64
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from distmnist.models import losses
@@ -35,3 +37,16 @@ def test_logits_that_are_not_finite_are_wrong_and_in_no_cell() -> None:
     assert losses.evaluation(logits, labels).numpy() == 1
     confusion = losses.confusion(logits, labels, 10).numpy()
     assert (confusion.sum(), confusion[9, 9]) == (1, 1)
+
+
+def test_smoothed_labels_are_those_of_keras() -> None:
+    random = np.random.default_rng(0)
+    logits = tf.constant(random.normal(size=(7, 5)), tf.float32)
+    labels = tf.constant(random.integers(0, 5, 7), tf.int32)
+    keras_loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.2
+    )
+    expected = float(keras_loss(tf.one_hot(labels, 5), logits))
+    found = float(losses.smoothed_loss(logits, labels, 0.2))
+    assert found == pytest.approx(expected, rel=1e-6)
+    assert found != pytest.approx(float(losses.loss(logits, labels)), rel=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from distmnist.models import registry
 from distmnist.models.cnn import Cnn
 from distmnist.models.mlp import Mlp
 from distmnist.models.network import Network
+from tests.launching import run
 
 SPEC = DatasetSpec((4, 6, 3), 2, ("dark", "light"))
 
@@ -111,3 +113,26 @@ def test_an_unknown_name_is_reported_in_one_line(wrong: str, message: str) -> No
     with pytest.raises(InputError, match=f"--model={wrong}: .*{message}") as caught:
         registry.create(Config(model=wrong), SPEC)
     assert "\n" not in str(caught.value)
+
+
+CREATE = """
+import sys
+from distmnist.distributed import devices
+devices.import_tensorflow()
+if sys.argv[1] == "keras":
+    import keras
+from distmnist import Config, DatasetSpec
+from distmnist.models import registry
+config = Config(model="tests.problems:regressor")
+network = registry.create(config, DatasetSpec((5,), None))
+print([v.numpy().ravel().tolist() for v in network.named_variables.values()])
+"""
+
+
+def test_initial_values_do_not_depend_on_what_was_imported() -> None:
+    # Several ranks import Keras before their network, and a single process need not.
+    first, second = (
+        run((sys.executable, "-c", CREATE, before)).stdout
+        for before in ("keras", "nothing")
+    )
+    assert first == second and len(first) > 100

@@ -12,7 +12,7 @@ import tensorflow as tf
 from distmnist.core.config import Config
 from distmnist.core.progress import Progress, Ramp
 from distmnist.distributed.cluster import Cluster
-from distmnist.optim.optimizer import DistributedSgd
+from distmnist.optim.optimizer import DistributedOptimizer
 from tests.launching import MPIRUN, run
 
 
@@ -21,7 +21,7 @@ def test_a_step_is_plain_sgd_at_the_learning_rate_of_the_step() -> None:
     cluster = Cluster()
     cluster.size = 3  # so that the warm-up shows: rates of 0.5, 1.0, 1.5
     config = Config(learning_rate=0.5, warmup_steps=2, use_adasum=False)
-    sgd = DistributedSgd(config, cluster, {"weight": weight})
+    sgd = DistributedOptimizer(config, cluster, {"weight": weight})
     assert sgd.slots == {}
 
     @tf.function
@@ -38,7 +38,7 @@ def test_the_schedule_continues_where_a_run_was_resumed() -> None:
     cluster = Cluster()
     cluster.size = 3
     config = Config(learning_rate=0.5, warmup_steps=2)
-    sgd = DistributedSgd(config, cluster, {"weight": weight})
+    sgd = DistributedOptimizer(config, cluster, {"weight": weight})
     sgd.resume(Progress(step=1, consumed=300))
     assert float(sgd.learning_rate()) == pytest.approx(1.0)
     sgd.resume(Progress(step=60, consumed=0, ramp=Ramp(50, 0.5, 20)))
@@ -47,7 +47,9 @@ def test_the_schedule_continues_where_a_run_was_resumed() -> None:
 
 def test_momentum_is_classical_and_its_slots_exist_before_the_first_step() -> None:
     weight = tf.Variable(2.0)
-    sgd = DistributedSgd(Config(momentum=0.5), Cluster(), {"layer/weight": weight})
+    sgd = DistributedOptimizer(
+        Config(momentum=0.5), Cluster(), {"layer/weight": weight}
+    )
     assert list(sgd.slots) == ["momentum/layer/weight"]
 
     @tf.function
@@ -69,14 +71,14 @@ import json
 from distmnist.distributed.connect import connect
 cluster = connect()
 import tensorflow as tf
-from distmnist.optim.optimizer import DistributedSgd
+from distmnist.optim.optimizer import DistributedOptimizer
 from distmnist.core.config import Config
 
 def step(slopes, steps=1, **flags):
     config = Config(learning_rate=1.0, lr_scaling="none", **flags)
     variables = [tf.Variable([0.0, 0.0]) for _ in slopes]
     named = {str(index): variable for index, variable in enumerate(variables)}
-    sgd = DistributedSgd(config, cluster, named)
+    sgd = DistributedOptimizer(config, cluster, named)
     def train():
         losses = [tf.reduce_sum(v * s) for v, s in zip(variables, slopes)]
         sgd.minimize(tf.add_n(losses))
