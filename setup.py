@@ -38,7 +38,7 @@ def pinned(name: str) -> str:
     return f"{name}=={version}"
 
 
-PROGRAMS = ("train", "evaluate", "predict", "export", "report", "prepare")
+PROGRAMS = ("train", "evaluate", "predict", "export", "report", "prepare", "sweep")
 
 setup(
     name="distmnist",

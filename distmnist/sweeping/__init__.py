@@ -1,0 +1,1 @@
+"""Sweeps: what is varied, the trials, and what they have shown."""
