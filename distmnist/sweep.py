@@ -2,7 +2,7 @@
 
 Usage: python -m distmnist.sweep [flags] NAME=VALUE,... -- [flags of training]
 
-NAME=LOW..HIGH/POINTS is a range, in equal ratios. If it is interrupted, the same command
+NAME=LOW..HIGH/POINTS is a range, in equal ratios. If interrupted, the same command
 continues it.
 """
 
