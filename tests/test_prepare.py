@@ -177,7 +177,7 @@ def test_a_full_disk_is_told_and_the_rest_is_continued(
     (small_disk / "filler").write_bytes(bytes(25 << 20))
     (line,) = prepare(source, small_disk / "data", status=1)
     assert "cannot be written (No space left on device)" in line
-    assert not list((small_disk / "data").glob("*.partial"))
+    assert not list((small_disk / "data").glob(".train*"))
     (small_disk / "filler").unlink()
     prepare(source, small_disk / "data")
     prepare(source, tmp_path / "whole")

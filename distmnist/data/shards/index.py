@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from distmnist.core.errors import InputError
+from distmnist.core.whole_files import whole_file
 from distmnist.data.dataset import SPLITS
 from distmnist.data.shards import records
 from distmnist.data.spec import DatasetSpec, check_classes, check_sizes
@@ -145,9 +145,5 @@ def write(directory: Path, index: Index) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    hidden = directory / f".{NAME}"
-    with hidden.open("w") as file:
-        json.dump(msgspec.to_builtins(index), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    hidden.rename(directory / NAME)
+    with whole_file(directory / NAME) as hidden:
+        hidden.write_text(json.dumps(msgspec.to_builtins(index), indent=1))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from absl import logging
 
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.whole_files import whole_file
 from distmnist.data.shards import index
 from distmnist.data.shards.index import Index, Shard
 from distmnist.data.shards.shard_file import ShardFile
@@ -72,13 +71,5 @@ def _is_intact(target: Path, found: Index, shard: Shard) -> bool:
 
 def _copy(file: Path, target: Path) -> None:
     """Copies a file."""
-    # Of another job on the node, in a container with the same process ids even.
-    descriptor, hidden = tempfile.mkstemp(prefix=f".{file.name}.", dir=target)
-    os.close(descriptor)
-    try:
+    with whole_file(target / file.name) as hidden:
         shutil.copyfile(file, hidden)
-        os.chmod(hidden, 0o644)
-        os.rename(hidden, target / file.name)
-    except BaseException:
-        Path(hidden).unlink(missing_ok=True)
-        raise
