@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from distmnist.core.errors import InputError, RunError
 from distmnist.data import residency
 from distmnist.data.dataset import SPLITS, Dataset, Split
+from distmnist.data.read_ahead import with_file
 from distmnist.data.shards import examples, index, parallel, preparation, shard_file
 from distmnist.data.shards.preparation import Preparation
 from distmnist.data.shards.reader import ShardedSplit
@@ -193,6 +194,29 @@ def test_a_read_that_fails_is_tried_again(
         path = tmp_path / f"data/train-{shard:05}.tfrecord"
         assert str(caught.value).startswith(f"{path}: record {record} (from 0): cannot")
         assert "(Input/output error, for 0 s)" in str(caught.value)
+
+
+def test_what_is_waited_for_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(dataset(), tmp_path / "data")
+    phase, seen = with_file("waiting for examples to be read"), set[str]()
+    for name in ("pread", "preadv"):
+        read = getattr(os, name)
+
+        def watched(*arguments: Any, read: Callable[..., Any] = read) -> Any:
+            seen.add(phase())
+            return read(*arguments)
+
+        monkeypatch.setattr(os, name, watched)
+    train = open_prepared(tmp_path / "data").train
+    opened = {f"{split}-00000" for split in SPLITS}
+    assert {text.partition(".")[0].rpartition("/")[2] for text in seen} >= opened
+    seen.clear()
+    train.take(np.array([4]))
+    path = tmp_path / "data/train-00001.tfrecord"
+    assert seen == {f"waiting for examples to be read from {path}"}
+    assert phase() == "waiting for examples to be read"
 
 
 def test_a_local_copy_is_made_once_and_read(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from absl import logging
 from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError, RunError
+from distmnist.data.read_ahead import reading
 from distmnist.data.shards import records
 from distmnist.data.shards.index import DIGEST, Index, Shard, seal_bytes
 
@@ -55,7 +56,8 @@ class ShardFile:
         self._header = records.header(self._data_bytes)
         self._seal_bytes = seal_bytes(index.compression, shard.examples)
         self._descriptor = -1
-        self._ends = self._patiently(self._check_seal, "")
+        with reading(self._path):
+            self._ends = self._patiently(self._check_seal, "")
 
     def _check_seal(self) -> NDArray[np.int64]:
         """Checks the size and the seal; returns where compressed records end."""
@@ -97,6 +99,12 @@ class ShardFile:
             InputError: one is damaged.
             RunError: one cannot be read, at several attempts.
         """
+        with reading(self._path):
+            self._read_all(numbers, places, rows)
+
+    def _read_all(
+        self, numbers: NDArray[np.int64], places: list[int], rows: Rows
+    ) -> None:
         begins, ends = (bound.tolist() for bound in self._bounds(numbers))
         for number, begin, end, place in zip(numbers.tolist(), begins, ends, places):
             row = Rows(rows.features[place], rows.targets[place])
