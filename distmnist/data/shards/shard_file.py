@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import time
 import weakref
@@ -20,11 +21,13 @@ from distmnist.core.errors import InputError, RunError
 from distmnist.data.read_ahead import reading
 from distmnist.data.shards import records
 from distmnist.data.shards.index import DIGEST, Index, Shard, seal_bytes
+from distmnist.distributed.watchdog import watchdog
 
 T = TypeVar("T")
 
 # Waits before a read is tried again, in seconds.
 _WAITS = (0.1, 1.0, 5.0)
+_CHUNK_BYTES = 8 << 20  # that are verified at a time
 
 
 class Rows(NamedTuple):
@@ -42,17 +45,29 @@ class Rows(NamedTuple):
 class ShardFile:
     """A shard, open for reading as long as there is a reference to it."""
 
-    def __init__(self, directory: Path, index: Index, shard: Shard):
+    def __init__(
+        self, path: Path, index: Index, shard: Shard, name: str = "", remedy: str = ""
+    ):
         """Opens it, and checks its size and its seal.
+
+        Args:
+            path: the file.
+            index: index of the data set.
+            shard: what it has of this shard.
+            name: in place of the path, in messages.
+            remedy: what to do about a shard that is damaged; "": prepare it again.
 
         Raises:
             InputError: it is missing, or another than the index names.
             RunError: it cannot be read.
         """
-        self._path = directory / shard.file
+        self._path = path
+        self._name = name or str(path)
+        self._remedy = remedy or "restore the data set, or prepare it again"
         self._shard = shard
         self._compressed = index.compression != "none"
         self._data_bytes = index.spec.example_bytes
+        self._target_bytes = index.spec.target_bytes
         self._header = records.header(self._data_bytes)
         self._seal_bytes = seal_bytes(index.compression, shard.examples)
         self._descriptor = -1
@@ -101,6 +116,30 @@ class ShardFile:
         """
         with reading(self._path):
             self._read_all(numbers, places, rows)
+
+    def verify(self) -> None:
+        """Reads all records, and compares their digest with that of the index.
+
+        Raises:
+            InputError: one is damaged, or of other data.
+            RunError: one cannot be read.
+        """
+        sha256, features = hashlib.sha256(), self._data_bytes - self._target_bytes
+        count = max(1, _CHUNK_BYTES // self._data_bytes)
+        for first in range(0, self._shard.examples, count):
+            numbers = np.arange(first, min(first + count, self._shard.examples))
+            places, targets = len(numbers), self._target_bytes + records.FOOTER
+            rows = Rows(
+                np.empty((places, features), np.uint8),
+                np.empty((places, targets), np.uint8),
+            )
+            self.read(numbers, list(range(places)), rows)
+            for row, target in zip(*rows):
+                sha256.update(row)
+                sha256.update(target[: self._target_bytes])
+            watchdog.beat()
+        if sha256.hexdigest() != self._shard.digest:
+            raise self._wrong("is of other data than the index")
 
     def _read_all(
         self, numbers: NDArray[np.int64], places: list[int], rows: Rows
@@ -178,11 +217,11 @@ class ShardFile:
                 reason = error.strerror or str(error)
                 if wait is None:
                     raise RunError(
-                        f"{self._path}{where}: cannot be read ({reason}, for "
+                        f"{self._name}{where}: cannot be read ({reason}, for "
                         f"{sum(_WAITS):.0f} s); check the disk, and continue with the "
                         "same flags"
                     ) from None
-                logging.warning("%s%s: %s; trying again", self._path, where, reason)
+                logging.warning("%s%s: %s; trying again", self._name, where, reason)
             time.sleep(wait)
             with contextlib.suppress(OSError):
                 self._reopen()
@@ -202,6 +241,4 @@ class ShardFile:
             self._check_seal()
 
     def _wrong(self, what: str, where: str = "") -> InputError:
-        return InputError(
-            f"{self._path}{where}: {what}; restore the data set, or prepare it again"
-        )
+        return InputError(f"{self._name}{where}: {what}; {self._remedy}")
