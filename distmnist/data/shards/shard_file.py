@@ -67,7 +67,6 @@ class ShardFile:
         self._shard = shard
         self._compressed = index.compression != "none"
         self._data_bytes = index.spec.example_bytes
-        self._target_bytes = index.spec.target_bytes
         self._header = records.header(self._data_bytes)
         self._seal_bytes = seal_bytes(index.compression, shard.examples)
         self._descriptor = -1
@@ -122,21 +121,20 @@ class ShardFile:
 
         Raises:
             InputError: one is damaged, or of other data.
-            RunError: one cannot be read.
+            OSError: one cannot be read.
         """
-        sha256, features = hashlib.sha256(), self._data_bytes - self._target_bytes
+        sha256 = hashlib.sha256()
         count = max(1, _CHUNK_BYTES // self._data_bytes)
         for first in range(0, self._shard.examples, count):
             numbers = np.arange(first, min(first + count, self._shard.examples))
-            places, targets = len(numbers), self._target_bytes + records.FOOTER
-            rows = Rows(
-                np.empty((places, features), np.uint8),
-                np.empty((places, targets), np.uint8),
-            )
-            self.read(numbers, list(range(places)), rows)
-            for row, target in zip(*rows):
-                sha256.update(row)
-                sha256.update(target[: self._target_bytes])
+            begins, ends = (bound.tolist() for bound in self._bounds(numbers))
+            start, size = begins[0], ends[-1] - begins[0]
+            content = os.pread(self._descriptor, size, start)
+            for number, begin, end in zip(numbers.tolist(), begins, ends):
+                example = self._example(content[begin - start : end - start])
+                if example is None:
+                    raise self._wrong("is damaged", _place(number))
+                sha256.update(example)
             watchdog.beat()
         if sha256.hexdigest() != self._shard.digest:
             raise self._wrong("is of other data than the index")
@@ -153,9 +151,8 @@ class ShardFile:
                 intact = False
             if not intact:
                 read = functools.partial(self._read, begin, end, row)
-                where = f": record {number} (from 0)"
-                if not self._patiently(read, where):
-                    raise self._wrong("is damaged", where)
+                if not self._patiently(read, _place(number)):
+                    raise self._wrong("is damaged", _place(number))
 
     def _bounds(
         self, numbers: NDArray[np.int64]
@@ -183,20 +180,29 @@ class ShardFile:
 
     def _read_compressed(self, begin: int, end: int, row: Rows) -> bool:
         content = os.pread(self._descriptor, end - begin, begin)
-        data = content[records.HEADER : -records.FOOTER]
-        if content != records.framed(data):
-            return False
-        try:
-            # No more than there should be: forged data may become any size.
-            example = zlib.decompressobj().decompress(data, self._data_bytes + 1)
-        except zlib.error:
-            return False
-        if len(example) != self._data_bytes:
+        example = self._example(content)
+        if example is None:
             return False
         array = np.frombuffer(example, np.uint8)
         row.features[:] = array[: len(row.features)]
         row.targets[: -records.FOOTER] = array[len(row.features) :]
         return True
+
+    def _example(self, record: bytes) -> bytes | None:
+        """Returns the example in a record; None if that is damaged."""
+        data = record[records.HEADER : -records.FOOTER]
+        header = records.header(len(data)) if self._compressed else self._header
+        footer = records.footer(data)
+        if record[: records.HEADER] != header or record[-records.FOOTER :] != footer:
+            return None
+        if not self._compressed:
+            return data
+        try:
+            # No more than there should be: forged data may become any size.
+            example = zlib.decompressobj().decompress(data, self._data_bytes + 1)
+        except zlib.error:
+            return None
+        return example if len(example) == self._data_bytes else None
 
     def _patiently(self, function: Callable[[], T], where: str) -> T:
         """Calls a function, and again if it fails; the file is opened in between.
@@ -242,3 +248,8 @@ class ShardFile:
 
     def _wrong(self, what: str, where: str = "") -> InputError:
         return InputError(f"{self._name}{where}: {what}; {self._remedy}")
+
+
+def _place(number: int) -> str:
+    """Returns which record it is, to follow the name of the file."""
+    return f": record {number} (from 0)"
