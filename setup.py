@@ -90,6 +90,7 @@ setup(
         # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
         # without support for it. launch/setup.sh compiles and installs it.
         "tables": ["pyarrow"],  # --dataset=FILE.csv and .parquet
+        "remote": ["aiohttp", "fsspec[http]"],  # --dataset=URL
         "k8s": ["kubernetes", "jsonpatch", "PyYAML", "urllib3"],  # launch/submit_k8s
         "test": [
             "hypothesis",

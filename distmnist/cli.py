@@ -82,9 +82,21 @@ def dataset() -> Any:
         "dataset",
         default=None,
         group=INPUT,
-        help="Data set of the run: a path, if it moved, or package.module:function, "
-        "if it is your own code; by default, the run's --dataset.",
+        help="Data set of the run: a path, if it moved; package.module:function, if it "
+        "is your own code; or its URL, with --local_dir; by default, the run's "
+        "--dataset.",
         required=False,
+    )
+
+
+def local_dir() -> Any:
+    """Returns the option of programs that reload a run's data set, copied or not."""
+    return reuse(
+        Config,
+        "local_dir",
+        group=INPUT,
+        help="Directory on each node's own disk to which prepared data are copied "
+        "before they are read, as in training; required if --dataset is a URL.",
     )
 
 

@@ -37,6 +37,7 @@ class Options(cli.RunOptions):
     )
     input_data_dir: str | None = cli.input_data_dir()
     dataset: str | None = cli.dataset()
+    local_dir: str = cli.local_dir()
 
 
 def main() -> None:
@@ -45,14 +46,14 @@ def main() -> None:
 
 
 def _evaluate(options: Options, cluster: Cluster) -> None:
-    from distmnist.checkpoint import inference
+    from distmnist.checkpoint import inference, training_data
     from distmnist.data import tensors
     from distmnist.metrics import console
     from distmnist.metrics.evaluator import Evaluator
 
     saved = inference.find(options.log_dir, cluster, options.model, options.raw_weights)
-    dataset = inference.load_dataset(
-        saved, cluster, options.input_data_dir, options.dataset
+    dataset = training_data.load(
+        saved, cluster, options.input_data_dir, options.dataset, options.local_dir
     )
     splits = tensors.to_tensors({options.split: dataset.splits[options.split]})
     network = inference.load(saved, cluster)

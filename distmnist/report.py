@@ -28,6 +28,7 @@ class Options(cli.RunOptions):
     )
     input_data_dir: str | None = cli.input_data_dir()
     dataset: str | None = cli.dataset()
+    local_dir: str = cli.local_dir()
     output: str | None = option(
         None,
         "File of the report; by default, report.html in --log_dir.",
@@ -63,7 +64,9 @@ def _report(options: Options, cluster: Cluster) -> None:
     runs = reader.read_all(
         list(directories.values()),
         cluster,
-        Replaced(options.input_data_dir, options.dataset, options.model),
+        Replaced(
+            options.input_data_dir, options.dataset, options.model, options.local_dir
+        ),
     )
     try:
         page.write(runs, output, options.png_dir)

@@ -65,7 +65,7 @@ main() {
 }
 
 parse_options() {
-  asked_kind='' asked_python='' extras=tables,k8s,test dry_run=false quiet=false
+  asked_kind='' asked_python='' extras=tables,remote,k8s,test dry_run=false quiet=false
   while (($#)); do
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;
@@ -75,7 +75,7 @@ parse_options() {
           fail 2 "--python: $2 $asked_python"
         shift
         ;;
-      --without-tests) extras=tables ;;
+      --without-tests) extras=tables,remote ;;
       --dry-run) dry_run=true ;;
       --quiet) quiet=true ;;
       -h | --help) usage && exit ;;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,13 +11,11 @@ import tensorflow as tf
 
 from distmnist.checkpoint import format
 from distmnist.checkpoint.format import Checkpoint
-from distmnist.core import registry as registry_names
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
 from distmnist.core.registry import DATASETS, MODELS
 from distmnist.core.run_directory import RunDirectory
 from distmnist.data import loading
-from distmnist.data.dataset import Dataset
 from distmnist.data.spec import DatasetSpec
 from distmnist.data.tensors import normalize, restore_targets
 from distmnist.distributed.cluster import Cluster
@@ -219,52 +216,6 @@ def _check_network(saved: Saved, shapes: Mapping[str, list[int]]) -> None:
 def load_predictor(saved: Saved, cluster: Cluster) -> Predictor:
     """Creates the predictor of a checkpoint; all ranks must call it; see `load`."""
     return Predictor(load(saved, cluster), saved.spec)
-
-
-def load_dataset(
-    saved: Saved,
-    cluster: Cluster,
-    input_data_dir: str | None = None,
-    dataset: str | None = None,
-) -> Dataset:
-    """Loads the data set that a checkpoint was trained on; all ranks must call it.
-
-    Args:
-        saved: the checkpoint.
-        cluster: the ranks.
-        input_data_dir: directory of the data files; None: where the run read them.
-        dataset: replaces the run's --dataset, for data that are elsewhere now.
-
-    Raises:
-        UserError: on all ranks, if the data set is missing, or another one.
-    """
-    config = saved.config
-    if dataset is None and registry_names.is_code(config.dataset, DATASETS):
-        raise on_all_ranks(
-            InputError(
-                f"{saved.path} names {config.dataset!r} as its data set; code is "
-                "imported only if you name it: give "
-                f"--dataset={config.dataset}, if you trust it"
-            )
-        )
-    config = dataclasses.replace(
-        config,
-        input_data_dir=input_data_dir or _path(config.input_data_dir, saved),
-        dataset=dataset or _path(config.dataset, saved),
-        # Of the run that was trained, where it was; a stranger's copies nothing.
-        local_dir="",
-        data_residency="auto",
-    )
-    name, fingerprint = saved.dataset["name"], saved.dataset["fingerprint"]
-    return loading.load_matching(config, cluster, name, fingerprint, saved.path)
-
-
-def _path(path: str, saved: Saved) -> str:
-    """Returns a path of a run, which may have been started in another directory."""
-    if path in DATASETS or os.path.lexists(path):
-        return path
-    there = os.path.join(saved.directory, path)
-    return there if os.path.lexists(there) else path
 
 
 class Predictor(tf.Module):  # type: ignore[misc]

@@ -22,8 +22,9 @@ class DataOptions:
     dataset: str = option(
         "auto",
         f"Data set. {describe(DATASETS)}; or a path: a directory of images by class, "
-        "of .npy files or of IDX files, an .npz file, a .csv or .parquet table; or "
-        "your own, package.module:function, which returns a Dataset.",
+        "of .npy files or of IDX files, an .npz file, a .csv or .parquet table, or "
+        "prepared data, also their URL; or your own, package.module:function, which "
+        "returns a Dataset.",
         DATA,
         required=True,
     )
@@ -59,7 +60,8 @@ class DataOptions:
     local_dir: str = option(
         "",
         "Directory on each node's own disk to which prepared data are copied, once, "
-        "before they are read; by default, they are read where they are.",
+        "before they are read; by default, they are read where they are. Required if "
+        "--dataset is a URL.",
         DATA,
         path=True,
     )

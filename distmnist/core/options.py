@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from distmnist.core import urls
 from distmnist.core.errors import InputError
 from distmnist.core.hparams import HParams
 from distmnist.core.rules import Rule
@@ -185,6 +186,12 @@ class Option:
         if self.path and isinstance(value, os.PathLike):
             value = os.fspath(value)
         if self.type == "str" and isinstance(value, str) and "\0" not in value:
+            if urls.has_secrets(value):  # it would be logged, and be in checkpoints
+                raise self._error(
+                    whole,
+                    "without user, password, query and fragment; credentials are "
+                    "taken from the environment",
+                )
             return self._expand(value) if self.path else value
         if not isinstance(value, bool):  # which Python counts among the integers
             if self.type == "int" and isinstance(value, numbers.Integral):
@@ -214,8 +221,8 @@ class Option:
         return expanded
 
     def _error(self, value: Any, rule: str) -> InputError:
-        message = f"{self._label}={as_text(value)}: must be {rule}"
-        return InputError(" ".join(message.split()))
+        text = urls.without_secrets(as_text(value))
+        return InputError(" ".join(f"{self._label}={text}: must be {rule}".split()))
 
     @property
     def _label(self) -> str:

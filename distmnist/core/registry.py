@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from distmnist.core import user_code
 from distmnist.core.errors import InputError
+from distmnist.core.urls import is_url
 
 
 class Entry(NamedTuple):
@@ -73,7 +74,9 @@ def is_code(name: str, table: Mapping[str, Entry]) -> bool:
         name: the name.
         table: registered names.
     """
-    return name not in table and ":" in name and not os.path.exists(name)
+    if name in table or is_url(name):
+        return False
+    return ":" in name and not os.path.exists(name)
 
 
 def is_path(name: str, table: Mapping[str, Entry]) -> bool:
@@ -83,7 +86,7 @@ def is_path(name: str, table: Mapping[str, Entry]) -> bool:
         name: the name.
         table: registered names.
     """
-    return name not in table and not is_code(name, table)
+    return not (name in table or is_url(name) or is_code(name, table))
 
 
 def check(flag: str, name: str, table: Mapping[str, Entry]) -> tuple[str, str]:

@@ -16,7 +16,6 @@ import queue
 import threading
 import time
 import urllib.request
-import uuid
 import zlib
 from collections.abc import Sequence
 from http.client import HTTPException, HTTPResponse
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from absl import logging
 
+from distmnist.core.whole_files import whole_file
 from distmnist.distributed.watchdog import watchdog
 
 ANSWER_SECONDS = 5.0  # name lookup, connection and response header together
@@ -73,19 +73,11 @@ def write(path: Path, data: bytes) -> None:
         OSError: it could not be written; no file or directory is left behind.
     """
     created = [parent for parent in path.parents if not os.path.lexists(parent)]
-    # Unique across hosts that share the directory. Unlike tempfile's, its mode follows
-    # the umask, so that other users' jobs can read it.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with whole_file(path) as hidden:
+            hidden.write_bytes(data)
     except BaseException:  # including KeyboardInterrupt
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         with contextlib.suppress(OSError):
             for directory in created:
                 directory.rmdir()

@@ -11,10 +11,12 @@ from absl import logging
 from distmnist.core import registry
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, on_all_ranks
+from distmnist.core.urls import is_url
 from distmnist.data import residency
 from distmnist.data.dataset import Dataset
 from distmnist.data.sources import Source, path
 from distmnist.data.sources.function import FunctionSource
+from distmnist.data.sources.prepared import Prepared
 from distmnist.distributed.cluster import Cluster
 
 
@@ -31,6 +33,9 @@ def find_source(config: Config) -> Source:
         UserError: there is no such source.
     """
     name = config.dataset
+    if is_url(name):
+        path.check_flags(name, "prepared data", (), config)
+        return Prepared(name, config.local_dir)
     if registry.is_path(name, registry.DATASETS):
         return path.find(config)
     found = registry.load("dataset", name, registry.DATASETS)

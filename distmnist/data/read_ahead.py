@@ -5,14 +5,43 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from distmnist.distributed.watchdog import watchdog
 
 T = TypeVar("T")
 
+# Files that are being read, by thread; the one that takes longest comes first.
+_files: dict[int, Path] = {}
+
 _DEPTH = 2  # items that are ready, beside one that is read and one that is used
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Names the file that is read inside, in the watchdog's messages."""
+    thread = threading.get_ident()
+    _files[thread] = path
+    try:
+        yield
+    finally:
+        del _files[thread]
+
+
+def with_file(what: str) -> Callable[[], str]:
+    """Returns the name of a phase, which ends with the file that is being read, if any.
+
+    Args:
+        what: what the main thread does, to follow "is".
+    """
+
+    def name() -> str:
+        files = list(_files.values())
+        return f"{what} from {files[0]}" if files else what
+
+    return name
 
 
 class _End(NamedTuple):
@@ -32,7 +61,8 @@ def read_ahead(items: Iterator[T], what: str) -> Iterator[T]:
 
     Args:
         items: the iterator.
-        what: it is for, in the watchdog's messages.
+        what: what the main thread does if it has to wait, to follow "is", in the
+            watchdog's messages.
 
     Raises:
         BaseException: what the iterator raises, at its place.
@@ -56,7 +86,7 @@ def read_ahead(items: Iterator[T], what: str) -> Iterator[T]:
             try:
                 item = ready.get_nowait()
             except queue.Empty:
-                with watchdog.phase(what):
+                with watchdog.phase(with_file(what)):
                     item = ready.get()
             if isinstance(item, _End):
                 if item.error:

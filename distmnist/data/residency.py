@@ -7,8 +7,10 @@ import dataclasses
 import numpy as np
 
 from distmnist.data.dataset import Dataset, Split, StreamedSplit
+from distmnist.data.read_ahead import with_file
 from distmnist.distributed import memory
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.watchdog import watchdog
 
 # Share of the available memory that the data of all processes of a host may take.
 _SHARE = 0.5
@@ -43,8 +45,9 @@ def settle(dataset: Dataset, cluster: Cluster, residency: str) -> Dataset:
 
 def _read(dataset: Dataset) -> Dataset:
     """Returns the same data set in memory."""
-    splits: dict[str, Split | StreamedSplit] = {
-        name: split if isinstance(split, Split) else split.take(np.arange(split.size))
-        for name, split in dataset.splits.items()
-    }
+    with watchdog.phase(with_file("reading the data set")):
+        splits: dict[str, Split | StreamedSplit] = {
+            name: each if isinstance(each, Split) else each.take(np.arange(each.size))
+            for name, each in dataset.splits.items()
+        }
     return dataclasses.replace(dataset, **splits)  # type: ignore[arg-type]

@@ -81,7 +81,7 @@ class Watchdog:
     def __init__(self) -> None:
         """Does not watch yet."""
         self._seconds = 0.0
-        self._phases: list[tuple[str, float]] = []
+        self._phases: list[tuple[str | Callable[[], str], float]] = []
         self._beats = 0
         self._own_work = 0
         self._cluster: Ranks | None = None
@@ -117,11 +117,14 @@ class Watchdog:
         return self._stderr >= 0
 
     @contextlib.contextmanager
-    def phase(self, name: str, at_least: float = 0.0) -> Iterator[None]:
+    def phase(
+        self, name: str | Callable[[], str], at_least: float = 0.0
+    ) -> Iterator[None]:
         """Watches while inside; outside of all phases nothing is watched.
 
         Args:
-            name: what the main thread does, to follow "is".
+            name: what the main thread does, to follow "is"; or a function that returns
+                it, called by the watchdog's thread.
             at_least: hang timeout, in seconds, if that is longer than the usual one.
         """
         self._phases.append((name, at_least))
@@ -158,7 +161,8 @@ class Watchdog:
             now = time.monotonic()
             idle += min(now - before, 2 * _INTERVAL_SECONDS)
             before, current = now, self._progress()
-            name, at_least = self._phases[-1] if self._phases else (_OUTSIDE, math.inf)
+            phase, at_least = self._phases[-1] if self._phases else (_OUTSIDE, math.inf)
+            name = phase if isinstance(phase, str) else phase()
             if current != seen or name == _OUTSIDE:
                 idle, seen, warned, asked = 0.0, current, False, math.nan
             limit = max(self._seconds, at_least)

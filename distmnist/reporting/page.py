@@ -13,11 +13,11 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
+from distmnist.core.whole_files import WholeFiles
 from distmnist.metrics import figures
 from distmnist.reporting import charts, curves, evaluations, names, tables
 from distmnist.reporting.curves import Chart
 from distmnist.reporting.reader import RunRecord
-from distmnist.reporting.whole_files import WholeFiles
 
 # More digits would move no point of a curve.
 _X_DECIMALS, _Y_DIGITS = 4, 6

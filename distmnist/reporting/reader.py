@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from distmnist.checkpoint import inference
+from distmnist.checkpoint import inference, training_data
 from distmnist.checkpoint.inference import Saved
 from distmnist.core.errors import InputError, UserError
 from distmnist.core.run_directory import RunDirectory
@@ -83,17 +83,19 @@ class RunRecord(NamedTuple):
 
 
 class Replaced(NamedTuple):
-    """What replaces settings of a run; None: nothing.
+    """What replaces settings of a run; None and "": nothing.
 
     Attributes:
         input_data_dir: of every run.
         dataset: --dataset of the first run, and of the others on the same data.
         model: --model of the first run, and of the others whose own does not fit.
+        local_dir: --local_dir of every run.
     """
 
     input_data_dir: str | None = None
     dataset: str | None = None
     model: str | None = None
+    local_dir: str = ""
 
 
 NOTHING = Replaced()
@@ -173,7 +175,9 @@ def _evaluate(
     name = replaced.dataset
     if first and first.dataset["fingerprint"] != saved.dataset["fingerprint"]:
         name = None
-    dataset = inference.load_dataset(saved, cluster, replaced.input_data_dir, name)
+    dataset = training_data.load(
+        saved, cluster, replaced.input_data_dir, name, replaced.local_dir
+    )
     spec, splits = dataset.spec, tensors.to_tensors(dataset.splits)
     network = _load_network(saved, cluster, replaced.model, first)
     results = Evaluator(splits, network, cluster, spec).evaluate()

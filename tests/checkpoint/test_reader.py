@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
-from distmnist.checkpoint import format, inference, reader
+from distmnist.checkpoint import format, inference, reader, training_data
 from distmnist.checkpoint.reader import Bundle, File
 from distmnist.core.errors import InputError
 from distmnist.core.run_directory import RunDirectory
@@ -255,13 +255,26 @@ def test_code_and_servers_are_not_the_checkpoints_choice(
         inference.load(inference.find(str(tmp_path), cluster), cluster)
     forge(pristine, tmp_path, config={"dataset": "evil:data"})
     with pytest.raises(InputError, match="give --dataset=evil:data, if you trust it"):
-        inference.load_dataset(inference.find(str(tmp_path), cluster), cluster)
+        training_data.load(inference.find(str(tmp_path), cluster), cluster)
+    # A local server would be asked, and a directory created.
+    url = {"dataset": "http://127.0.0.1:9/data", "local_dir": str(tmp_path / "new")}
+    forge(pristine, tmp_path, config=url)
+    message = (
+        "give --dataset=http://127.0.0.1:9/data --local_dir=DIRECTORY, if you trus"
+    )
+    for local_dir in ("", str(tmp_path / "mine")):
+        with pytest.raises(InputError, match=message):
+            training_data.load(
+                inference.find(str(tmp_path), cluster), cluster, local_dir=local_dir
+            )
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "mine").exists()
     mirrors = {"dataset": "mnist", "mnist_mirrors": ["http://127.0.0.1:9"]}
     mirrors["input_data_dir"] = str(tmp_path / "new")
     data = {"name": "mnist", "source": "", "fingerprint": ""}
     forge(pristine, tmp_path, config=mirrors, dataset=data)
     with pytest.raises(InputError, match="or give the --input_data_dir"):
-        inference.load_dataset(inference.find(str(tmp_path), cluster), cluster)
+        training_data.load(inference.find(str(tmp_path), cluster), cluster)
     assert not (tmp_path / "new").exists()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.whole_files import hidden
 from distmnist.data import residency
 from distmnist.data.dataset import SPLITS, Dataset, Split
+from distmnist.data.read_ahead import with_file
 from distmnist.data.shards import examples, index, parallel, preparation, shard_file
 from distmnist.data.shards.preparation import Preparation
 from distmnist.data.shards.reader import ShardedSplit
@@ -195,6 +198,29 @@ def test_a_read_that_fails_is_tried_again(
         assert "(Input/output error, for 0 s)" in str(caught.value)
 
 
+def test_what_is_waited_for_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(dataset(), tmp_path / "data")
+    phase, seen = with_file("waiting for examples to be read"), set[str]()
+    for name in ("pread", "preadv"):
+        read = getattr(os, name)
+
+        def watched(*arguments: Any, read: Callable[..., Any] = read) -> Any:
+            seen.add(phase())
+            return read(*arguments)
+
+        monkeypatch.setattr(os, name, watched)
+    train = open_prepared(tmp_path / "data").train
+    opened = {f"{split}-00000" for split in SPLITS}
+    assert {text.partition(".")[0].rpartition("/")[2] for text in seen} >= opened
+    seen.clear()
+    train.take(np.array([4]))
+    path = tmp_path / "data/train-00001.tfrecord"
+    assert seen == {f"waiting for examples to be read from {path}"}
+    assert phase() == "waiting for examples to be read"
+
+
 def test_a_local_copy_is_made_once_and_read(tmp_path: Path) -> None:
     prepare(dataset(), tmp_path / "data")
     for _ in range(2):
@@ -214,6 +240,44 @@ def test_a_local_copy_is_made_once_and_read(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be copied to") as caught:
         source.prepare()
     assert "train-00001.tfrecord: cannot" in str(caught.value)
+
+
+def test_a_damaged_record_is_not_copied(tmp_path: Path) -> None:
+    prepare(dataset(), tmp_path / "data")
+    source, name = tmp_path / "data", "train-00001.tfrecord"
+    local_dir = tmp_path / "local"
+    content = (source / name).read_bytes()
+    flipped = bytearray(content)
+    flipped[20] ^= 1
+    (source / name).write_bytes(flipped)
+    with pytest.raises(InputError) as caught:
+        open_prepared(source, local_dir=local_dir)
+    assert str(caught.value) == (
+        f"{source / name}: record 0 (from 0): is damaged; restore the data set, or "
+        "prepare it again"
+    )
+    (source / name).write_bytes(content)
+    open_prepared(source, local_dir=local_dir)
+    (copy,) = local_dir.iterdir()
+    (copy / name).write_bytes(flipped)  # later, on this disk
+    train = open_prepared(source, local_dir=local_dir).train
+    with pytest.raises(InputError, match="damaged; delete the file, and it is copied"):
+        train.take(np.array([3]))
+    (copy / name).unlink()
+    open_prepared(source, local_dir=local_dir).train.take(np.array([3]))
+
+
+def test_what_kills_left_of_copies_is_removed_after_a_day(tmp_path: Path) -> None:
+    prepare(dataset(), tmp_path / "data")
+    open_prepared(tmp_path / "data", local_dir=tmp_path / "local")
+    (copy,) = (tmp_path / "local").iterdir()
+    left = [hidden(copy / "train-00001.tfrecord") for _ in range(2)]
+    left += [hidden(tmp_path / "local" / index.NAME) for _ in range(2)]
+    for path, age in zip(left, (23, 25, 23, 25)):
+        path.touch()
+        os.utime(path, (time.time() - age * 3600,) * 2)
+    open_prepared(tmp_path / "data", local_dir=tmp_path / "local")
+    assert [path.exists() for path in left] == [True, False, True, False]
 
 
 @given(st.data())

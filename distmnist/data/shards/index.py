@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from distmnist.core.errors import InputError
+from distmnist.core.whole_files import whole_file
 from distmnist.data.dataset import SPLITS
 from distmnist.data.shards import records
 from distmnist.data.spec import DatasetSpec, check_classes, check_sizes
@@ -102,21 +102,35 @@ def read(directory: Path) -> Index:
         InputError: it is missing, or does not meet the schema.
         OSError: it cannot be read.
     """
-    path = directory / NAME
     try:
-        values = json.loads(path.read_bytes())
-        check_classes(values)
-        index = msgspec.convert(values, Index)
-        check_sizes(index.spec)
-        _check_sizes(index)
+        content = (directory / NAME).read_bytes()
     except FileNotFoundError:
         raise InputError(
             f"{directory}: has no {NAME}; prepare the data set to its end, with the "
             "same command"
         ) from None
+    return parse(content, str(directory / NAME))
+
+
+def parse(content: bytes, where: str) -> Index:
+    """Returns the index in the content of its file.
+
+    Args:
+        content: of the file.
+        where: its path or URL, for messages.
+
+    Raises:
+        InputError: it does not meet the schema.
+    """
+    try:
+        values = json.loads(content)
+        check_classes(values)
+        index = msgspec.convert(values, Index)
+        check_sizes(index.spec)
+        _check_sizes(index)
     except (ValueError, OverflowError, RecursionError, InputError) as error:
         raise InputError(
-            f"{path}: no valid index ({str(error)[:200]}); prepare the data set again"
+            f"{where}: no valid index ({str(error)[:200]}); prepare the data set again"
         ) from None
     return index
 
@@ -145,9 +159,5 @@ def write(directory: Path, index: Index) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    hidden = directory / f".{NAME}"
-    with hidden.open("w") as file:
-        json.dump(msgspec.to_builtins(index), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    hidden.rename(directory / NAME)
+    with whole_file(directory / NAME) as hidden:
+        hidden.write_text(json.dumps(msgspec.to_builtins(index), indent=1))

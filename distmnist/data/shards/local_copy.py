@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import logging
+from tqdm import tqdm
 
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.whole_files import remove_leftovers, whole_file
 from distmnist.data.shards import index
-from distmnist.data.shards.index import Index, Shard
+from distmnist.data.shards.index import COMPRESSIONS, Index, Shard
 from distmnist.data.shards.shard_file import ShardFile
+from distmnist.distributed.watchdog import watchdog
+
+# A file that nothing was written to for so long is a leftover: no writer waits longer.
+_LEFTOVER_SECONDS = 24 * 3600.0
 
 
 def directory(local: Path, found: Index) -> Path:
@@ -22,63 +26,89 @@ def directory(local: Path, found: Index) -> Path:
         local: --local_dir.
         found: index of the data set.
     """
-    return local / found.fingerprint[:16]
+    return _directory(local, found.fingerprint, found.compression)
 
 
-def copy(source: Path, local: Path, found: Index) -> None:
-    """Copies the files of a data set that are not there yet.
+def find(local: Path, fingerprint: str) -> Path | None:
+    """Returns the directory of a complete copy; None if there is none.
+
+    Args:
+        local: --local_dir.
+        fingerprint: of the data set.
+    """
+    for compression in COMPRESSIONS:
+        place = _directory(local, fingerprint, compression)
+        if index.is_prepared(place):  # its index is written last
+            return place
+    return None
+
+
+def _directory(local: Path, fingerprint: str, compression: str) -> Path:
+    # The same data have the same fingerprint, however they are stored.
+    suffix = "" if compression == "none" else f"-{compression}"
+    return local / f"{fingerprint[:16]}{suffix}"
+
+
+def make(
+    local: Path, found: Index, origin: str, fetch: Callable[[Shard, Path], None]
+) -> None:
+    """Copies the files of a data set that are not there yet, or damaged.
 
     Several jobs may do so at the same time: each file appears whole, the index last.
 
     Args:
-        source: directory of the prepared data set.
         local: --local_dir; created if it is missing.
         found: index of the data set.
+        origin: where the data set is, for messages.
+        fetch: copies a shard to a path.
 
     Raises:
-        RunError: it cannot be copied.
+        UserError: it cannot be copied.
     """
     target = directory(local, found)
     shards = [shard for shards in found.splits.values() for shard in shards]
     try:
         target.mkdir(parents=True, exist_ok=True)
+        for place, name in ((local, index.NAME), (target, "*.tfrecord")):
+            remove_leftovers(place, name, _LEFTOVER_SECONDS)
         missing = [shard for shard in shards if not _is_intact(target, found, shard)]
+        size = sum(shard.bytes for shard in missing)
         if missing:
-            size = sum(shard.bytes for shard in missing)
-            logging.info("Copying %.1f GB of data to %s", size / 1e9, target)
-        for shard in missing:
-            _copy(source / shard.file, target)
-        if not index.is_prepared(target):
-            _copy(source / index.NAME, target)
+            logging.info("Copying %.3g GB from %s to %s", size / 1e9, origin, target)
+        # Shown on a terminal only.
+        with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
+            for shard in missing:
+                with whole_file(target / shard.file) as hidden:
+                    fetch(shard, hidden)
+                bar.update(shard.bytes)
+                watchdog.beat()
+        if not _has_index(target, found):
+            index.write(target, found)
     except OSError as error:
         raise RunError(
             f"{error.filename2 or error.filename or target}: cannot be copied to "
-            f"{target} ({error.strerror or error}); free some space, or leave out "
+            f"{target} ({error.strerror or error}); free some space, or give another "
             "--local_dir"
         ) from None
 
 
 def _is_intact(target: Path, found: Index, shard: Shard) -> bool:
     """Returns whether a shard was copied, and has its size and seal."""
-    if not (target / shard.file).exists():
+    path = target / shard.file
+    if not path.exists():
         return False
     try:
-        ShardFile(target, found, shard)
+        ShardFile(path, found, shard, remedy="copied again")
     except InputError as error:
-        logging.warning("Copied again: %s", error)
+        logging.warning("%s", error)
         return False
     return True
 
 
-def _copy(file: Path, target: Path) -> None:
-    """Copies a file."""
-    # Of another job on the node, in a container with the same process ids even.
-    descriptor, hidden = tempfile.mkstemp(prefix=f".{file.name}.", dir=target)
-    os.close(descriptor)
+def _has_index(target: Path, found: Index) -> bool:
+    """Returns whether there is an index of these shards, of whatever name."""
     try:
-        shutil.copyfile(file, hidden)
-        os.chmod(hidden, 0o644)
-        os.rename(hidden, target / file.name)
-    except BaseException:
-        Path(hidden).unlink(missing_ok=True)
-        raise
+        there = index.read(target)
+    except InputError:
+        return False
+    return (there.splits, there.spec) == (found.splits, found.spec)

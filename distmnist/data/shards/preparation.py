@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from distmnist.core.errors import InputError
 from distmnist.core.lock import Lock
+from distmnist.core.whole_files import remove_leftovers
 from distmnist.data import permutation
 from distmnist.data.dataset import SPLITS, Split
 from distmnist.data.shards import index, writer
@@ -124,8 +125,8 @@ class Preparation:
             self.close()
             return None
         self._done = self._read_journal()
-        for leftover in self._directory.glob(".*.tfrecord.partial"):
-            leftover.unlink()
+        for name in (index.NAME, "*.tfrecord"):
+            remove_leftovers(self._directory, name)
         return [part for part in self._parts() if part.file not in self._done]
 
     def write(self, part: Part, progress: Callable[[int], None]) -> Written:

@@ -24,7 +24,14 @@ _WORTHWHILE = 1 << 20
 class ShardedSplit:
     """A split whose examples are read when they are needed."""
 
-    def __init__(self, directory: Path, index: Index, name: str, threads: int = 1):
+    def __init__(
+        self,
+        directory: Path,
+        index: Index,
+        name: str,
+        threads: int = 1,
+        remedy: str = "",
+    ):
         """Opens nothing yet.
 
         Args:
@@ -32,6 +39,7 @@ class ShardedSplit:
             index: its index.
             name: of the split.
             threads: most threads that read at the same time.
+            remedy: what to do about a shard that is damaged; "": prepare it again.
         """
         self._directory = directory
         self._index = index
@@ -43,6 +51,7 @@ class ShardedSplit:
         self._open: dict[int, ShardFile] = {}
         self._opening = threading.Lock()
         self._threads = threads
+        self._remedy = remedy
 
     @property
     def size(self) -> int:
@@ -120,8 +129,12 @@ class ShardedSplit:
         if number not in self._open:
             with self._opening:
                 if number not in self._open:
+                    shard = self._shards[number]
                     self._open[number] = ShardFile(
-                        self._directory, self._index, self._shards[number]
+                        self._directory / shard.file,
+                        self._index,
+                        shard,
+                        remedy=self._remedy,
                     )
         return self._open[number]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
+import itertools
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from distmnist.core.whole_files import whole_file
 from distmnist.data.dataset import Split
 from distmnist.data.shards import records
 from distmnist.data.shards.index import Shard
@@ -34,35 +34,23 @@ def write(
     Raises:
         OSError: it cannot be written; nothing is left of it.
     """
-    hidden = path.with_name(f".{path.name}.partial")
+    rows = (row for part in examples for row in _rows(part))
+    first = next(rows, None)
+    if first is None:
+        return None
     sha256, sizes = hashlib.sha256(), list[int]()
-    try:
-        with hidden.open("wb", buffering=1 << 20) as file:
-            for part in examples:
-                for row in _rows(part):
-                    sha256.update(row)
-                    data = row
-                    if compression == "zlib":
-                        data = zlib.compress(row, _LEVEL)
-                    sizes.append(len(data))
-                    file.write(records.framed(data))
-            if sizes:
-                seal = sha256.digest()
-                if compression != "none":
-                    seal += np.array(sizes, "<u4").tobytes()
-                file.write(records.framed(seal))
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.tell()
-        if not sizes:
-            hidden.unlink()
-            return None
-        hidden.rename(path)
-        return Shard(path.name, len(sizes), size, sha256.hexdigest())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            hidden.unlink()
-        raise
+    with whole_file(path) as hidden, hidden.open("xb", buffering=1 << 20) as file:
+        for row in itertools.chain([first], rows):
+            sha256.update(row)
+            data = zlib.compress(row, _LEVEL) if compression == "zlib" else row
+            sizes.append(len(data))
+            file.write(records.framed(data))
+        seal = sha256.digest()
+        if compression != "none":
+            seal += np.array(sizes, "<u4").tobytes()
+        file.write(records.framed(seal))
+        size = file.tell()
+    return Shard(path.name, len(sizes), size, sha256.hexdigest())
 
 
 def _rows(split: Split) -> Iterable[bytes]:

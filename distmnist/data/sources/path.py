@@ -67,7 +67,7 @@ def find(config: Config) -> Source:
     path, label = _path(config)
     with contextlib.suppress(OSError):  # it is reported when the data are read
         if index.is_prepared(path):
-            _check_flags(path, "prepared data", (), config)
+            check_flags(path, "prepared data", (), config)
             return Prepared(path, config.local_dir)
         _find_form(path, label)
     if config.data_residency == "stream" or config.local_dir:
@@ -91,7 +91,7 @@ def open_images(config: Config) -> Unprepared | None:
     with _reported(path):
         if index.is_prepared(path) or _find_form(path, label) is not _IMAGES:
             return None
-        _check_flags(path, _IMAGES.name, _IMAGES.flags, config)
+        check_flags(path, _IMAGES.name, _IMAGES.flags, config)
         from distmnist.data.sources import image_folder
 
         return image_folder.open_images(path, config)
@@ -105,7 +105,7 @@ def _load(path: Path, config: Config, label: str) -> Dataset:
     """
     with _reported(path):
         form = _find_form(path, label)
-        _check_flags(path, form.name, form.flags, config)
+        check_flags(path, form.name, form.flags, config)
         return form.load(path, config)
 
 
@@ -135,8 +135,20 @@ def _reported(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_flags(path: Path, form: str, about: tuple[str, ...], config: Config) -> None:
-    """Raises InputError if a flag is given that is not about a form of data."""
+def check_flags(
+    path: Path | str, form: str, about: tuple[str, ...], config: Config
+) -> None:
+    """Checks that no flag is given that is not about a form of data.
+
+    Args:
+        path: path or URL of the data.
+        form: their form, in words.
+        about: flags that are about it.
+        config: run configuration.
+
+    Raises:
+        InputError: one is given.
+    """
     for flag in _FLAGS:
         default = Config.__dataclass_fields__[flag].default
         if flag not in about and getattr(config, flag) != default:
