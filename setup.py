@@ -76,6 +76,7 @@ setup(
         "absl-py",
         "google-crc32c",  # the checksums of prepared data
         "jinja2",  # the report
+        "keras",  # of TensorFlow; its optimizers
         "markupsafe",
         "matplotlib",  # images for TensorBoard and the report
         "msgspec",  # the schema of what is read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import math
 import os
 import pickle
 import signal
@@ -79,6 +80,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
     epochs, examples = 5, 55000
     # Has variables that gradients do not change, and a random layer.
     model = "--model=tests.problems:perceptron"
+    schedule = ("--lr_schedule=cosine", "--ema_decay=0.99")
     hosts = tmp_path / "hosts.txt"
     recorded = tmp_path / "records"
     recorded.mkdir()
@@ -92,7 +94,7 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
         *("--dataset=mnist", f"--input_data_dir={mnist_dir}", "--batch_size=20"),
         model,
         *(f"--num_epochs={epochs}", "--commit_steps=50", "--checkpoint_every=200"),
-        *("--eval_every=0", "--learning_rate=0.03"),
+        *("--eval_every=0", "--learning_rate=0.03", *schedule),
         f"--log_dir={tmp_path / 'logs'}",
     )
 
@@ -164,12 +166,25 @@ def test_ranks_join_and_leave(tmp_path: Path, mnist_dir: Path) -> None:
     steps = [line["step"] for line in lines if line["kind"] == "train"]
     assert steps == sorted(set(steps)), "a step is logged twice"
     assert {line["size"] for line in lines} >= {2, 3}
+
+    # The decay is where the examples are, whatever the number of ranks was, once the
+    # rate has followed its change.
+    begin, compared = 0, 0
+    for line in lines:
+        if line["kind"] == "start":
+            begin = line["step"]
+        elif line["kind"] == "train" and (not begin or line["step"] > begin + 100):
+            size, compared = line["size"], compared + 1
+            done = (line["consumed"] - 20 * size) / (epochs * examples)
+            expected = 0.03 * size * (1 + math.cos(math.pi * done)) / 2
+            assert line["learning_rate"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert compared > 10
     (precision,) = (x["precision"] for x in lines if x.get("split") == "test")
     undisturbed = tmp_path / "undisturbed"
     command = (
         *(sys.executable, "-m", "distmnist.train", "--dataset=mnist"),
         *(f"--input_data_dir={mnist_dir}", f"--num_epochs={epochs}", "--eval_every=0"),
-        *("--batch_size=60", "--learning_rate=0.09", model),
+        *("--batch_size=60", "--learning_rate=0.09", model, *schedule),
         f"--log_dir={undisturbed}",
     )
     run(command, cwd=tmp_path)

@@ -41,7 +41,8 @@ def test_a_run_in_an_odd_place(tmp_path: Path) -> None:
     done = run((*program, f"--log_dir={name}"), cwd=tmp_path, env=env)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     found = {path.name.partition(".")[0] for path in (tmp_path / name).iterdir()}
-    written = {"lock", "metrics", "flags", "events", "model", "best", "eval", "plugins"}
+    written = {"lock", "metrics", "flags", "events", "model", "model_card"}
+    written |= {"best", "eval", "plugins"}
     assert found == written
     assert "a second job" in done.stderr and "loses power" in done.stderr
     assert list((tmp_path / name).glob("plugins/profile/*/*.xplane.pb"))

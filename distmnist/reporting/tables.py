@@ -29,7 +29,7 @@ _PARTS = {
 }
 
 # Fields of Config that do not influence the results.
-_OPERATION = {
+_OPERATION = {"data_residency", "local_dir"} | {
     field.name
     for field in dataclasses.fields(Config)
     if field.metadata["group"] in (OUTPUT, FAULTS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.whole_files import whole_file
 from distmnist.sweeping.trials import Trial
 
 NAME = "sweep.json"
@@ -83,10 +83,9 @@ class Journal:
             RunError: the file cannot be written.
         """
         self._content.trials[trial.directory.name] = _Ended(status, line)
-        hidden = self._path.with_name(f".{NAME}")
         try:
-            hidden.write_bytes(msgspec.json.encode(self._content))
-            os.replace(hidden, self._path)
+            with whole_file(self._path) as path:
+                path.write_bytes(msgspec.json.encode(self._content))
         except OSError as error:
             raise RunError(
                 f"{self._path}: cannot be written ({error.strerror}); free disk space, "

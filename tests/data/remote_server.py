@@ -76,7 +76,7 @@ class RemoteServer:
                     self.wfile.flush()
                     if fault == "stalled":
                         server.release.wait(30)
-                    while fault == "dripping" and not server.release.wait(0.02):
+                    while fault == "dripping" and not server.release.wait(0.5):
                         self.wfile.write(b"x")
                     while fault == "endless" and not server.release.is_set():
                         self.wfile.write(bytes(1 << 16))

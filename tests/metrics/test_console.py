@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from distmnist.core.config import Config
+from distmnist.core.progress import Progress
+from distmnist.distributed.cluster import Cluster
 from distmnist.metrics import console
+from distmnist.metrics.types import Run
 from tests import launching
 from tests.launching import TRAIN, run
 
@@ -120,6 +123,20 @@ def test_a_run_that_is_beyond_its_last_step_says_so(
     assert "completed step 30; for another run" in caplog.text
     console.log_nothing_left(Config(max_steps=30), 20, stopped_early=True)
     assert "stopped early, at step 20" in caplog.text
+
+
+def test_a_decay_beyond_the_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for steps, told in ((50, False), (100, True)):
+        config = Config(
+            lr_schedule="cosine", lr_decay_steps=steps, optimizer="lars", max_steps=50
+        )
+        caplog.clear()
+        console.log_start(Run(config, Cluster(), 1000, Progress(0, 0), 50))
+        assert (
+            "decays in 100 steps, and the run ends at step 50" in caplog.text
+        ) is told
+        assert f", cosine decay in {steps} steps, optimizer lars" in caplog.text
 
 
 def test_next_commands_exist() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import logging
-from tqdm import tqdm
 
 from distmnist.core.errors import InputError, RunError
 from distmnist.core.whole_files import remove_leftovers, whole_file
@@ -65,6 +64,8 @@ def make(
     Raises:
         UserError: it cannot be copied.
     """
+    from tqdm import tqdm  # most runs copy nothing
+
     target = directory(local, found)
     shards = [shard for shards in found.splits.values() for shard in shards]
     try:
