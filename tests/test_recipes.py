@@ -149,6 +149,11 @@ def test_early_stopping_ends_a_run_and_its_continuation(
         ({"max_steps": 40}, "--lr_decay_steps=20 there, --lr_decay_steps=40 here"),
         ({"lr_schedule": "linear"}, "--lr_schedule is cosine there, linear here"),
         ({"optimizer": "adam"}, "--optimizer is sgd there, adam here"),
+        ({"ema_decay": 0.9}, "--ema_decay is 0.0 there, 0.9 here"),
+        (
+            {"early_stopping_patience": 3},
+            "--early_stopping_patience is 0 there, 3 here",
+        ),
     ],
 )
 def test_another_schedule_is_another_run(

@@ -73,6 +73,10 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
         (f"--{name}", theirs.config.get(name, defaults[name]), mine["config"][name])
         for name in _IDENTITY
     ]
+    patience = "early_stopping_patience"
+    if mine["config"][patience] and not theirs.config.get(patience):
+        # Its state is missing; the other way round, it is not needed.
+        differences.append((f"--{patience}", 0, mine["config"][patience]))
     there, here = (_decay(c, defaults) for c in (theirs.config, mine["config"]))
     differences.append(("the end of the learning rate's decay", there, here))
     data = msgspec.convert(mine["dataset"], Data)

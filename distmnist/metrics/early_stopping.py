@@ -9,6 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from distmnist.core.config import Config
+from distmnist.core.errors import InputError, on_all_ranks
 from distmnist.core.progress import Progress
 from distmnist.metrics.best import BestMetric
 from distmnist.metrics.types import SplitResult
@@ -57,11 +58,15 @@ class EarlyStopping:
             results: of each split.
 
         Raises:
-            InputError: there is no metric of the name in --best_metric.
+            InputError: on all ranks, if there is no metric of the name in
+                --best_metric.
         """
         if not self.variables:
             return
-        value = self._metric.of(results["validation"])
+        try:
+            value = self._metric.of(results["validation"])
+        except InputError as error:
+            raise on_all_ranks(error) from None
         least = float(self._best) + self._config.early_stopping_min_change
         if math.isfinite(value) and (int(self._waited) < 0 or value > least):
             self._best.assign(value)
