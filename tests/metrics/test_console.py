@@ -126,7 +126,7 @@ def test_a_run_that_is_beyond_its_last_step_says_so(
 
 
 def test_a_decay_beyond_the_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     for steps, told in ((50, False), (100, True)):
         config = Config(
             lr_schedule="cosine", lr_decay_steps=steps, optimizer="lars", max_steps=50
