@@ -202,9 +202,9 @@ def _configure_tensorflow(cluster: Cluster, step_flops: float) -> None:
 
 
 def check_names(config: Config) -> None:
-    """Checks that --dataset and --model have the form of a known or importable name.
+    """Checks that --dataset, --model and --optimizer are known or of importable form.
 
-    It imports neither, so that it can precede the import of TensorFlow.
+    It imports none of them, so that it can precede the import of TensorFlow.
 
     Raises:
         InputError: they do not.
@@ -212,6 +212,7 @@ def check_names(config: Config) -> None:
     if registry.is_code(config.dataset, registry.DATASETS):
         registry.check("dataset", config.dataset, registry.DATASETS)
     registry.check("model", config.model, registry.MODELS)
+    registry.check("optimizer", config.optimizer, registry.OPTIMIZERS)
 
 
 def run(

@@ -69,7 +69,7 @@ def _export(options: Options, cluster: Cluster) -> None:
     predictor = inference.load_predictor(saved, cluster)
     try:
         with _whole(directory) as temporary:
-            card = os.path.join(temporary, RunDirectory(".").card.name)
+            card = os.path.join(temporary, RunDirectory(options.log_dir).card.name)
             with open(card, "w", encoding="utf-8", errors="replace") as file:
                 file.write(_card(saved))
             tf.saved_model.save(predictor, temporary, signatures=predictor.signature)

@@ -140,11 +140,11 @@ def _show(
     from distmnist.sweeping import results
 
     metric, sign = results.metric_of(config, all_trials)
-    read = {
-        trial.directory: results.read(trial, metric, sign, journal.problem(trial))
+    read = [
+        results.read(trial, metric, sign, journal.problem(trial))
         for trial in all_trials
-    }
-    ranked = results.ranked(list(read.values()), sign)
+    ]
+    ranked = results.ranked(read, sign)
     text = results.table(ranked, metric)
     chart, page = directory / "sweep.png", directory / "report.html"
     try:

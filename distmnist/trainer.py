@@ -91,7 +91,8 @@ class Trainer:
             cluster.assert_consistent(modules, software.REMEDY)
         registry.assert_same_variables(self.network, cluster)
         self.average = MovingAverage(config.ema_decay, self.network.averaged)
-        metric = BestMetric.of_run(config, dataset.spec)
+        has_classes = dataset.spec.num_classes is not None
+        metric = BestMetric.of_run(config, has_classes)
         self._early_stopping = EarlyStopping(config, metric)
         self.variables = {
             **self.network.named_variables,

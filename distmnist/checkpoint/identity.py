@@ -31,6 +31,9 @@ _IDENTITY = (
     "batch_norm",
 )
 
+# Of them depends where a learning rate schedule ends.
+_DECAY = ("lr_schedule", "lr_decay_steps", "lr_decay_epochs", "num_epochs", "max_steps")
+
 
 def of_run(
     config: Config, cluster: Cluster, dataset: Dataset, own_network: bool
@@ -77,7 +80,7 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
     if mine["config"][patience] and not theirs.config.get(patience):
         # Its state is missing; the other way round, it is not needed.
         differences.append((f"--{patience}", 0, mine["config"][patience]))
-    there, here = (_decay(c, defaults) for c in (theirs.config, mine["config"]))
+    there, here = (_decay(path, c) for c in (theirs.config, mine["config"]))
     differences.append(("the end of the learning rate's decay", there, here))
     data = msgspec.convert(mine["dataset"], Data)
     if data.fingerprint != theirs.dataset.fingerprint:
@@ -91,20 +94,27 @@ def check(path: str, mine: Mapping[str, Any], theirs: Metadata) -> None:
             )
 
 
-def _decay(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """Returns where a learning rate schedule ends, as the flag that says so."""
-    values = {**defaults, **config}
-    if values["lr_schedule"] == "constant":
+def _decay(path: str, values: Mapping[str, Any]) -> str:
+    """Returns where a learning rate schedule ends, as the flag that says so.
+
+    Args:
+        path: of the checkpoint, for messages.
+        values: fields of a configuration, not checked; some may be missing.
+
+    Raises:
+        InputError: one that it depends on is invalid.
+    """
+    try:
+        config = Config(**{name: values[name] for name in _DECAY if name in values})
+    except InputError as error:
+        raise InputError(
+            f"checkpoint {path}: its configuration is invalid ({error}); give another "
+            "--log_dir"
+        ) from None
+    if config.lr_schedule == "constant":
         return ""
-    for name, flag in (
-        ("lr_decay_steps", "lr_decay_steps"),
-        ("lr_decay_epochs", "lr_decay_epochs"),
-        ("num_epochs", "lr_decay_epochs"),
-        ("max_steps", "lr_decay_steps"),
-    ):
-        if values[name]:
-            return f"--{flag}={values[name]:g}"
-    return ""
+    length, unit = config.decay_length
+    return f"--lr_decay_{unit}={length}"
 
 
 def _describe(dataset: Data) -> str:

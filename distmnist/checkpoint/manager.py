@@ -60,7 +60,8 @@ class CheckpointManager:
         self._variables = variables
         self._directory = RunDirectory(config.log_dir)
         self._metadata = identity.of_run(config, cluster, dataset, own_network)
-        self._metric = BestMetric.of_run(config, dataset.spec)
+        has_classes = dataset.spec.num_classes is not None
+        self._metric = BestMetric.of_run(config, has_classes)
         self._best = -math.inf  # signed value of that metric in the best checkpoint
         self._saved = -1  # step of the newest checkpoint
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")

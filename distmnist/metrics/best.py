@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
-from distmnist.data.spec import DatasetSpec
 from distmnist.metrics.types import SplitResult
 
 
@@ -22,11 +21,16 @@ class BestMetric(NamedTuple):
     sign: int
 
     @classmethod
-    def of_run(cls, config: Config, spec: DatasetSpec) -> BestMetric:
-        """Returns the metric that --best_metric names."""
+    def of_run(cls, config: Config, has_classes: bool) -> BestMetric:
+        """Returns the metric that --best_metric names.
+
+        Args:
+            config: run configuration.
+            has_classes: whether classes are predicted, not numbers.
+        """
         text = config.best_metric
         if text == "auto":
-            text = "loss:min" if spec.num_classes is None else "accuracy:max"
+            text = "accuracy:max" if has_classes else "loss:min"
         name, _, direction = text.rpartition(":")
         return cls(name, 1 if direction == "max" else -1)
 

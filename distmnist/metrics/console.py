@@ -186,7 +186,7 @@ def _decay(config: Config) -> str:
     if config.lr_schedule == "constant":
         return ""
     length, unit = config.decay_length
-    return f", {config.lr_schedule} decay in {length:g} {unit}"
+    return f", {config.lr_schedule} decay in {length} {unit}"
 
 
 def log_nothing_left(config: Config, step: int, stopped_early: bool = False) -> None:

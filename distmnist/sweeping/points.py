@@ -14,11 +14,14 @@ from distmnist.core.errors import InputError
 Point = dict[str, str]
 """Value of each flag that is varied, as text."""
 
+Varied = dict[str, "list[str] | tuple[float, float, int]"]
+"""By flag: values, or a range and its number of points."""
+
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(?:/(?P<count>\d+))?")
 _POINTS = 5  # of a range in a grid
 
 
-def parse(texts: Sequence[str]) -> dict[str, list[str] | tuple[float, float, int]]:
+def parse(texts: Sequence[str]) -> Varied:
     """Returns what is varied, by flag: values, or a range and its number of points.
 
     Args:
@@ -27,7 +30,7 @@ def parse(texts: Sequence[str]) -> dict[str, list[str] | tuple[float, float, int
     Raises:
         InputError: a text is of none of these forms, or a name comes twice.
     """
-    found: dict[str, list[str] | tuple[float, float, int]] = {}
+    found: Varied = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if not (name.isidentifier() and equals and values) or name in found:
@@ -54,7 +57,7 @@ def _range(text: str, match: re.Match[str]) -> tuple[float, float, int]:
     return low, high, count
 
 
-def grid(varied: dict[str, list[str] | tuple[float, float, int]]) -> list[Point]:
+def grid(varied: Varied) -> list[Point]:
     """Returns all combinations; the points of a range are in equal ratios.
 
     Args:
@@ -71,9 +74,7 @@ def _spaced(low: float, high: float, count: int) -> list[str]:
     return [f"{low * ratio ** (i / (count - 1)):.4g}" for i in range(count)]
 
 
-def draw(
-    varied: dict[str, list[str] | tuple[float, float, int]], number: int, seed: int
-) -> list[Point]:
+def draw(varied: Varied, number: int, seed: int) -> list[Point]:
     """Returns random combinations; of a range, the logarithm is uniform.
 
     The first of them are the same for any number. Bergstra and Bengio 2012, "Random

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.run_directory import RunDirectory
+from distmnist.metrics.best import BestMetric
 from distmnist.reporting import lines
 from distmnist.reporting.lines import Line
 from distmnist.sweeping.points import Point
@@ -52,20 +53,15 @@ def read(trial: Trial, metric: str, sign: int, problem: str) -> Result:
     return Result(trial.point, sign * value, -step, problem)
 
 
-def metric_of(config: Config, trials: Sequence[Trial]) -> tuple[str, int]:
-    """Returns the metric that trials are compared by, and 1 if more is better, or -1.
+def metric_of(config: Config, trials: Sequence[Trial]) -> BestMetric:
+    """Returns the metric that trials are compared by.
 
     Args:
         config: of a trial.
         trials: all trials, which have ended.
     """
-    name, _, direction = config.best_metric.rpartition(":")
-    if name:
-        return name, 1 if direction == "max" else -1
     logged = (line for trial in trials for line in _evaluations(trial))
-    if any("accuracy" in line["metrics"] for line in logged):
-        return "accuracy", 1
-    return "loss", -1
+    return BestMetric.of_run(config, any("accuracy" in x["metrics"] for x in logged))
 
 
 def _evaluations(trial: Trial) -> list[Line]:

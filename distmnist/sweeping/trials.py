@@ -102,33 +102,27 @@ class Runner:
     def _run(self, trial: Trial) -> tuple[int | None, str]:
         trial.directory.parent.mkdir(parents=True, exist_ok=True)
         output = trial.directory.with_name(f"{trial.directory.name}.{LOG}")
-        with self._lock:
-            if self.stopped:
-                return None, ""
-            own = self._free.pop()
-        try:
-            with output.open("ab") as file:
-                begin = file.tell()
-                with self._lock:
-                    if self.stopped:
-                        return None, ""
-                    process = subprocess.Popen(
-                        trial.command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=file,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,  # Ctrl-C is passed on by `stop`
-                    )
-                    if self._share_cores:
-                        with contextlib.suppress(OSError):  # it has ended
-                            os.sched_setaffinity(process.pid, own)
-                    self._running.add(process)
-                status = process.wait()
-        finally:
+        with output.open("ab") as file:
+            begin = file.tell()
             with self._lock:
-                self._free.append(own)
+                if self.stopped:
+                    return None, ""
+                process = subprocess.Popen(
+                    trial.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is passed on by `stop`
+                )
+                own = self._free.pop()
+                if self._share_cores:
+                    with contextlib.suppress(OSError):  # it has ended
+                        os.sched_setaffinity(process.pid, own)
+                self._running.add(process)
+            status = process.wait()
         with self._lock:
             self._running.discard(process)
+            self._free.append(own)
         with output.open("rb") as file:
             file.seek(begin)
             lines = file.read().decode(errors="replace").split("\n")
