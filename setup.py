@@ -38,7 +38,16 @@ def pinned(name: str) -> str:
     return f"{name}=={version}"
 
 
-PROGRAMS = ("train", "evaluate", "predict", "export", "report", "prepare", "sweep")
+PROGRAMS = (
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "report",
+    "prepare",
+    "sweep",
+    "track",
+)
 
 setup(
     name="distmnist",
@@ -91,6 +100,8 @@ setup(
         # Horovod is no extra: pip compiles it where TensorFlow is not installed, and so
         # without support for it. launch/setup.sh compiles and installs it.
         "tables": ["pyarrow"],  # --dataset=FILE.csv and .parquet
+        "mlflow": ["mlflow-skinny", "sqlalchemy", "alembic"],  # --trackers=mlflow
+        "wandb": ["wandb"],  # --trackers=wandb
         "remote": ["aiohttp", "fsspec[http]"],  # --dataset=URL
         "k8s": ["kubernetes", "jsonpatch", "PyYAML", "urllib3"],  # launch/submit_k8s
         "test": [

@@ -15,7 +15,16 @@ from distmnist.core.errors import UserError
 from distmnist.core.options import option, validate
 from distmnist.distributed.cluster import Cluster
 
-PROGRAMS = ("train", "evaluate", "predict", "export", "report", "prepare", "sweep")
+PROGRAMS = (
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+    "report",
+    "prepare",
+    "sweep",
+    "track",
+)
 
 _MARKDOWN = """# Flags
 

@@ -137,51 +137,62 @@ class Trainer:
             with watchdog.phase("restoring a checkpoint"):
                 self._restore(manager, commits)
             # [3] Rank 0 alone writes; the writer of the other ranks does nothing.
-            writer = self._create_writer()
-            with watchdog.phase("tracing the network"):
-                evaluator = self._trace(writer)
-            if cluster.rank == 0 and self.progress.step == 0:
-                writer.graph(self._train_steps.get_concrete_function().graph)
-            start = self.progress
-            last_step = self.pipeline.last_step(
-                config.max_steps, config.num_epochs, start.step
-            )
-            stopping = self._early_stopping
-            if start.step >= last_step or stopping.is_over:
-                console.log_nothing_left(config, start.step, stopping.is_over)
+            with cluster.run_collectively(self._create_writer) as writer:
+                return self._train(manager, writer, signals, commits)
+
+    def _train(
+        self,
+        manager: CheckpointManager,
+        writer: MetricWriter,
+        signals: Signals | None,
+        commits: Commits | None,
+    ) -> dict[str, SplitResult]:
+        """Trains from the progress so far to the last step; see `run`."""
+        config, cluster = self._config, self._cluster
+        with watchdog.phase("tracing the network"):
+            evaluator = self._trace(writer)
+        if cluster.rank == 0 and self.progress.step == 0:
+            writer.graph(self._train_steps.get_concrete_function().graph)
+        start = self.progress
+        last_step = self.pipeline.last_step(
+            config.max_steps, config.num_epochs, start.step
+        )
+        stopping = self._early_stopping
+        if start.step >= last_step or stopping.is_over:
+            console.log_nothing_left(config, start.step, stopping.is_over)
+            with self.average.in_place():
+                return evaluator.evaluate()
+        run = Run(config, cluster, self._dataset.train.size, start, last_step)
+        console.log_start(run)
+        hooks = run_hooks.create(
+            run,
+            self.variables,
+            manager,
+            writer,
+            evaluator,
+            self.average,
+            stopping,
+            signals,
+            commits,
+            self._measure_step,
+        )
+        deferred = signals.deferred() if signals else contextlib.nullcontext()
+        with watchdog.phase("training"), deferred:
+            loop_stops = stops(hooks, start.step, last_step)
+            for block in self.pipeline.blocks(start.step, loop_stops):
+                self.progress = self.train_block(block)
+                for hook in hooks:
+                    end = self.progress.step if stopping.is_over else last_step
+                    if hook.is_due(self.progress.step, end):
+                        hook(self.progress)
+                if stopping.is_over:
+                    break
+            with watchdog.phase("saving"):
                 with self.average.in_place():
-                    return evaluator.evaluate()
-            run = Run(config, cluster, self._dataset.train.size, start, last_step)
-            console.log_start(run)
-            hooks = run_hooks.create(
-                run,
-                self.variables,
-                manager,
-                writer,
-                evaluator,
-                self.average,
-                stopping,
-                signals,
-                commits,
-                self._measure_step,
-            )
-            deferred = signals.deferred() if signals else contextlib.nullcontext()
-            with watchdog.phase("training"), deferred:
-                loop_stops = stops(hooks, start.step, last_step)
-                for block in self.pipeline.blocks(start.step, loop_stops):
-                    self.progress = self.train_block(block)
-                    for hook in hooks:
-                        end = self.progress.step if stopping.is_over else last_step
-                        if hook.is_due(self.progress.step, end):
-                            hook(self.progress)
-                    if stopping.is_over:
-                        break
-                with watchdog.phase("saving"):
-                    with self.average.in_place():
-                        writer.close()
-                    manager.write_card(self.progress, evaluator.results)
-                    manager.wait()
-            console.log_end(run, self.progress, evaluator.results)
+                    writer.close()
+                manager.write_card(self.progress, evaluator.results)
+                manager.wait()
+        console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
 
     def _create_optimizer(self, cluster: Cluster) -> DistributedOptimizer:

@@ -65,7 +65,7 @@ main() {
 }
 
 parse_options() {
-  asked_kind='' asked_python='' extras=tables,remote,k8s,test dry_run=false quiet=false
+  asked_kind='' asked_python='' extras=tables,remote,mlflow,wandb,k8s,test dry_run=false quiet=false
   while (($#)); do
     case $1 in
       --cpu | --gpu) asked_kind=${1#--} ;;

@@ -30,6 +30,7 @@ from distmnist.checkpoint import reader
 from distmnist.checkpoint.metadata import Metadata
 from distmnist.core import resuming
 from distmnist.core.errors import InputError, RunError
+from distmnist.core.regular_file import File
 from distmnist.core.run_directory import RunDirectory
 
 _INDEX, _SUMS, _DATA = ".index", ".sha256", ".data-00000-of-00001"
@@ -88,9 +89,7 @@ def publish(path: str) -> None:
     directory, name = os.path.split(path)
     temporary = _hidden(path)
     with _whole_or_nothing(path):
-        written = {
-            suffix: reader.File(temporary + suffix) for suffix in (_DATA, _INDEX)
-        }
+        written = {suffix: File(temporary + suffix) for suffix in (_DATA, _INDEX)}
         Path(temporary + _SUMS).write_text(_sums(written, name))
         for suffix in _SUFFIXES:
             _sync(temporary + suffix)
@@ -166,10 +165,10 @@ class Checkpoint:
             OSError: a file cannot be read.
         """
         self.path = path
-        index = reader.File(path + _INDEX)
+        index = File(path + _INDEX)
         try:
-            self._data = reader.File(path + _DATA)
-            sums = reader.File(path + _SUMS)
+            self._data = File(path + _DATA)
+            sums = File(path + _SUMS)
             expected = sums.read(min(sums.size, _MAX_SUMS))
         except FileNotFoundError as error:
             raise ValueError(f"{os.path.basename(error.filename)} is missing") from None
@@ -257,7 +256,7 @@ def latest(
     return None
 
 
-def _sums(files: Mapping[str, reader.File], name: str) -> str:
+def _sums(files: Mapping[str, File], name: str) -> str:
     """Returns the checksums of files by their suffix, as those of a name."""
     lines = []
     for suffix, file in files.items():

@@ -14,8 +14,6 @@ not compressed. The values of tensors lie one behind the other in the data file.
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +22,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tensorflow.core.protobuf import tensor_bundle_pb2
+
+from distmnist.core.regular_file import File
 
 _FOOTER = 48  # bytes, the last 8 of which are:
 _MAGIC = bytes.fromhex("57fb808b247547db")
@@ -50,52 +50,6 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     offset: int
     size: int
-
-
-class File:
-    """A regular file that is open for reading: its content, even if it is deleted."""
-
-    def __init__(self, path: str):
-        """Opens a file.
-
-        Raises:
-            OSError: it cannot be opened, or is no regular file.
-        """
-        self._descriptor = -1
-        # A FIFO would be waited for.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        found = os.fstat(self._descriptor)
-        self.size = found.st_size
-        if not stat.S_ISREG(found.st_mode):
-            self.close()
-            raise OSError(0, "not a regular file", path)
-
-    def close(self) -> None:
-        """Closes the file; again: does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    __del__ = close
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fills a buffer.
-
-        Raises:
-            ValueError: the file ends before.
-            OSError: it cannot be read.
-        """
-        while buffer:
-            count = os.preadv(self._descriptor, [buffer], offset)
-            if not count:
-                raise ValueError("a file is shorter than it was")
-            buffer, offset = buffer[count:], offset + count
-
-    def read(self, size: int, offset: int = 0) -> bytes:
-        """Returns so many bytes; raises as `read_into` does."""
-        content = bytearray(size)
-        self.read_into(memoryview(content), offset)
-        return bytes(content)
 
 
 class Bundle:

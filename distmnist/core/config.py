@@ -14,7 +14,15 @@ from distmnist.core.data_options import DataOptions
 from distmnist.core.errors import InputError
 from distmnist.core.optimizer_options import OptimizerOptions
 from distmnist.core.options import option, options_of, validate
-from distmnist.core.rules import BEST_METRIC, POSITIVE, STEP_RANGE, at_least, one_of
+from distmnist.core.rules import (
+    BEST_METRIC,
+    POSITIVE,
+    STEP_RANGE,
+    at_least,
+    each_of,
+    one_of,
+)
+from distmnist.core.trackers import TRACKERS
 from distmnist.core.training_options import TrainingOptions
 
 BATCH_NORMS = ("global", "local")
@@ -78,6 +86,12 @@ class Config(DataOptions, OptimizerOptions, TrainingOptions):
         False,
         "Start from scratch; archive the existing run in a subdirectory of --log_dir.",
         OUTPUT,
+    )
+    trackers: tuple[str, ...] = option(
+        (),
+        "Experiment trackers to which rank 0 publishes the metrics: mlflow, wandb.",
+        OUTPUT,
+        each_of(*TRACKERS),
     )
     progress: bool | None = option(
         None,

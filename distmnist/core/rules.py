@@ -38,6 +38,14 @@ def one_of(*choices: str) -> Rule:
     return Rule(f"one of {', '.join(choices)}", lambda value: value in choices)
 
 
+def each_of(*choices: str) -> Rule:
+    """Returns the range of lists of names, each at most once."""
+    return Rule(
+        f"a list of {', '.join(choices)}",
+        lambda values: len({*values} & {*choices}) == len(values),
+    )
+
+
 def _is_pattern(text: str) -> bool:
     try:
         re.compile(text)

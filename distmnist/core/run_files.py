@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
+from distmnist.core.trackers import TRACKERS
+
 _CHECKPOINT = "model.ckpt-"
 _CHECKPOINT_FILE = re.compile(
     rf"{re.escape(_CHECKPOINT)}(\d+)\.(?:index|sha256|data-.*)"
@@ -65,6 +67,10 @@ class RunFiles:
     def report(self) -> Path:
         """Report on the run."""
         return self.path / "report.html"
+
+    def tracker(self, name: str) -> Path:
+        """Returns the file that says what an experiment tracker has of the run."""
+        return self.path / f"tracker.{name}.json"
 
     @property
     def profile(self) -> Path:
@@ -150,7 +156,8 @@ class RunFiles:
 
     def files(self) -> list[Path]:
         """Returns the files of a run directly in the directory, there or not."""
-        return [self.lock, self.metrics, self.flags, self.card, self.report]
+        named = [self.lock, self.metrics, self.flags, self.card, self.report]
+        return [*named, *map(self.tracker, TRACKERS)]
 
     def directories(self) -> list[Path]:
         """Returns the directories that a run writes to, there or not."""
@@ -183,6 +190,7 @@ class RunFiles:
         """
         named = [self.metrics, self.flags, self.card, self.report]
         named += [self.profile, self.best.path, self.evaluations]
+        named += map(self.tracker, TRACKERS)
         return [*self.numbered(False), *filter(os.path.lexists, named)]
 
 

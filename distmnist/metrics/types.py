@@ -226,7 +226,18 @@ class MetricWriter:
         """
 
     def close(self) -> None:
-        """Writes buffered data, and closes the files."""
+        """Writes buffered data, and closes the files, at the end of the run."""
+
+    def wait(self) -> None:
+        """Waits for what goes on beside the training, closed or not."""
+
+    def __enter__(self) -> MetricWriter:
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Calls `wait`."""
+        self.wait()
 
 
 def _fractions(

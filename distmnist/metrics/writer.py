@@ -19,6 +19,7 @@ from distmnist.metrics.breakdown import Breakdown
 from distmnist.metrics.console import ConsoleWriter
 from distmnist.metrics.jsonl import JsonLinesWriter
 from distmnist.metrics.tensorboard import TensorBoardWriter
+from distmnist.metrics.trackers import TrackerProcesses
 from distmnist.metrics.types import Evaluation, MetricWriter, TrainMetrics
 
 
@@ -52,6 +53,7 @@ def create_writer(
             ConsoleWriter,
             lambda: JsonLinesWriter(directory.metrics, cluster.size, step),
             lambda: TensorBoardWriter(directory, config, cluster.size),
+            lambda: TrackerProcesses(config),  # last: they read what others write
         ),
     )
 
@@ -92,6 +94,10 @@ class _AllWriters(MetricWriter):
     def close(self) -> None:
         """Closes all writers."""
         self._call(lambda writer: writer.close())
+
+    def wait(self) -> None:
+        """Calls all writers."""
+        self._call(lambda writer: writer.wait())
 
     def _call(self, method: Callable[[MetricWriter], None]) -> None:
         with _write_errors(self._log_dir):

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from distmnist.checkpoint.reader import File
 from distmnist.core.errors import InputError
+from distmnist.core.regular_file import File
 
 Line = Mapping[str, Any]
 """A line of metrics.jsonl."""

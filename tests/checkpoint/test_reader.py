@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf import tensor_bundle_pb2
 
 from distmnist.checkpoint import format, inference, reader, training_data
-from distmnist.checkpoint.reader import Bundle, File
+from distmnist.checkpoint.reader import Bundle
 from distmnist.core.errors import InputError
+from distmnist.core.regular_file import File
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.cluster import Cluster
 from tests.checkpoint.test_manager import saved

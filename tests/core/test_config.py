@@ -160,6 +160,7 @@ def test_related_types_are_converted() -> None:
         "profile": [],
         "image_size": [],
         "lr_drops": [0.5, 0.75],
+        "trackers": [],
     }
     assert (values["batch_size"], values["learning_rate"]) == (7, 1.0)
     assert type(values["learning_rate"]) is float

@@ -1,0 +1,1 @@
+"""Publishes the metrics of runs to experiment trackers: MLflow, Weights & Biases."""

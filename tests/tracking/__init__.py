@@ -1,0 +1,1 @@
+"""Tests of the publication of runs to experiment trackers."""
