@@ -16,7 +16,7 @@ while kill -0 $job 2>/dev/null; do wait $job; done
 wait $job
 status=$?
 case $status in 130 | 143) exit $status ;; esac # reported by distmnist
-((status <= 128)) || # silent in mpirun: see openmpi-mca-params.conf
+((status <= 128 || status > 192)) || # silent in mpirun: see openmpi-mca-params.conf
   echo "graceful.sh: $1 ended with status $status: it or a rank was killed (signal" \
     "$((status - 128))) or failed to start; set OMPI_MCA_orte_execute_quiet=0 to see" \
     "the error of Open MPI" >&2

@@ -6,13 +6,16 @@ import atexit
 import os
 import sys
 import time
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.distributed import devices, launchers, process
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.watchdog import watchdog
+
+if TYPE_CHECKING:
+    from distmnist.distributed.horovod import HorovodCluster
 
 # Launchers end the job when its first process exits: rank 0 must have reported by then.
 _REPORT_SECONDS = 5.0
@@ -43,19 +46,21 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
         with watchdog.phase("loading libraries"), watchdog.own_work():
             devices.import_tensorflow()
             cluster_class = _import_cluster()
-        with watchdog.phase("connecting"):
-            cluster = cluster_class(placement.is_elastic)
-        # Runs before Horovod's own, which was registered earlier.
-        atexit.unregister(_shut_down)
-        atexit.register(_shut_down, cluster)
-        if cluster.size == placement.size or placement.is_elastic:
-            watchdog.attach(cluster)
-            return cluster
-        problem = (
-            f"a launcher started {placement.size} ranks, but Horovod sees "
-            f"{cluster.size}: use the mpirun or horovodrun of the environment that "
-            "Horovod was built in"
-        )
+        problem = cluster_class.problem()
+        if not problem:
+            with watchdog.phase("connecting"):
+                cluster = cluster_class(placement.is_elastic)
+            # Runs before Horovod's own, which was registered earlier.
+            atexit.unregister(_shut_down)
+            atexit.register(_shut_down, cluster)
+            if cluster.size == placement.size or placement.is_elastic:
+                watchdog.attach(cluster)
+                return cluster
+            problem = (
+                f"a launcher started {placement.size} ranks, but Horovod sees "
+                f"{cluster.size}: use the mpirun or horovodrun of the environment that "
+                "Horovod was built in"
+            )
     except ImportError as error:
         reason = str(error).partition("\n")[0]
         problem = (
@@ -75,7 +80,7 @@ def _shut_down(cluster: Cluster) -> None:
         cluster.shut_down()
 
 
-def _import_cluster() -> Callable[[bool], Cluster]:
+def _import_cluster() -> type[HorovodCluster]:
     # Imported only now: a single process needs neither Horovod nor mpi4py.
     if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in os.environ:
         from distmnist.distributed.horovod import HorovodCluster

@@ -15,7 +15,7 @@ from importlib import metadata
 
 from distmnist import __version__
 from distmnist.core import autograph
-from distmnist.distributed import cores, process
+from distmnist.distributed import cores, launchers, process
 
 # Floating-point operations that keep a core busy for about a millisecond.
 _THREAD_FLOPS = 1e8
@@ -159,13 +159,15 @@ def device() -> str:
 
 
 def describe() -> dict[str, str]:
-    """Returns the host, the device and the versions for metrics.jsonl."""
+    """Returns the host, the job, the device and the versions for metrics.jsonl."""
     versions = {"distmnist": __version__}
+    job = launchers.scheduled_job(os.environ)
     for name in ("tensorflow", "horovod", "mpi4py", "numpy"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return {
         "host": socket.gethostname(),
+        **({"job": job} if job else {}),
         "device": device(),
         "system": platform.platform(),
         "python": platform.python_version(),

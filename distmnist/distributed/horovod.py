@@ -59,6 +59,11 @@ class HorovodCluster(Cluster):
         result: T = hvd.broadcast_object(value, name="control")
         return result
 
+    @staticmethod
+    def problem() -> str | None:
+        """Returns why the processes cannot be joined; None: nothing is known."""
+        return None
+
     def allreduce_max(self, values: Sequence[float]) -> list[float]:
         maxima = hvd.allreduce(np.array(values, np.float64), op=hvd.Max, name="maxima")
         return [float(value) for value in maxima]

@@ -130,6 +130,42 @@ LAUNCHERS: tuple[Callable[[Environment], Placement | None], ...] = (
 )
 
 
+def unjoinable(environment: Environment, library: str) -> str | None:
+    """Returns why an MPI library cannot join the processes; None if it can.
+
+    Asked before it tries: Open MPI then prints a page, and ends the process.
+
+    Args:
+        environment: variables of this process, which is one of several.
+        library: name of the MPI library, as mpi4py gives it.
+    """
+    if library != "Open MPI" or open_mpi(environment) or "PMIX_RANK" in environment:
+        return None
+    if placement := srun(environment):
+        return (
+            f"srun started {placement.size} tasks without PMIx: use srun --mpi=pmix, "
+            "or mpirun in the batch script"
+        )
+    if placement := hydra(environment):
+        return (
+            f"the mpiexec of MPICH or Intel MPI started {placement.size} ranks, but "
+            "Horovod and mpi4py use Open MPI: use its mpirun, or horovodrun"
+        )
+    return None
+
+
+def scheduled_job(environment: Environment) -> str:
+    """Returns the job of Slurm that this process is in, and its restarts; or ""."""
+    job = environment.get("SLURM_JOB_ID")
+    restarts = _number(environment, "SLURM_RESTART_COUNT")
+    if not job:
+        return ""
+    task = environment.get("SLURM_ARRAY_TASK_ID")
+    if task:
+        job = f"{environment.get('SLURM_ARRAY_JOB_ID', job)}_{task}"
+    return f"Slurm {job}" + (f", restart {restarts}" if restarts else "")
+
+
 # Variables with the number of processes, where the launcher is none of the above, and
 # the variable that must be there as well.
 _UNSUPPORTED = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn, TypeVar, cast
@@ -19,6 +20,7 @@ mpi4py.rc.initialize = False
 from mpi4py import MPI  # noqa: E402
 
 from distmnist.core.errors import UserError  # noqa: E402
+from distmnist.distributed import launchers  # noqa: E402
 from distmnist.distributed.horovod import (  # noqa: E402
     HorovodCluster,
     lost_connection,
@@ -47,6 +49,10 @@ class MpiCluster(HorovodCluster):
         self._heartbeats = MPI.COMM_WORLD.Dup()
         self._sent: list[MPI.Request] = []
         self._answers: dict[int, Heartbeat] = {}
+
+    @staticmethod
+    def problem() -> str | None:
+        return launchers.unjoinable(os.environ, MPI.get_vendor()[0])
 
     def allgather(self, value: T) -> list[T]:
         return self._control.allgather(value)

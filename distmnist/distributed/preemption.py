@@ -50,9 +50,11 @@ _VOTE_SECONDS = 0.5
 _MAX_STEPS = 1000
 
 
-# Programs that start ranks: those of Open MPI, of release 4 and of 5; horovodrun.
+# Programs that start ranks: those of Open MPI, of release 4 and of 5; horovodrun; and
+# Slurm's on each node.
 _OPEN_MPI = ("mpirun", "mpiexec", "orterun", "orted", "prterun", "prte", "prted")
 _LAUNCHERS = (*_OPEN_MPI, "horovodrun")
+_STEP = "slurmstepd: "  # and its number, all in one word
 _PYTHON = re.compile(r"python[\d.]*")
 _SHELLS = ("sh", "bash", "dash")
 
@@ -151,7 +153,9 @@ def _is_launcher(command_line: bytes) -> bool:
         words = words[1:2]  # a launcher that is written in it
     else:
         words = words[:1]
-    return any(os.path.basename(word) in _LAUNCHERS for word in words)
+    return any(
+        os.path.basename(word) in _LAUNCHERS or word.startswith(_STEP) for word in words
+    )
 
 
 def _pidfd_open(pid: int) -> int:

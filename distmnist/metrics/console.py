@@ -19,7 +19,7 @@ from distmnist.core.config import Config
 from distmnist.core.errors import RunError
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
-from distmnist.distributed import devices
+from distmnist.distributed import devices, launchers
 from distmnist.metrics.types import (
     Evaluation,
     MetricWriter,
@@ -149,6 +149,8 @@ def log_start(run: Run) -> None:
         ", ".join(f"{count} on {host}" for host, count in hosts.items()),
         devices.device(),
     )
+    if job := launchers.scheduled_job(os.environ):
+        logging.info("Job: %s", job)
     rate = Schedule(config, size, run.num_examples)(config.warmup_steps)
     logging.info(
         "Global batch size: %d (%d per worker), learning rate %.4g%s%s%s",

@@ -4,7 +4,8 @@ Usage: python -m launch.submit KIND [flags] -- [flags of distmnist.train]
 
 KIND is the kind of cluster; KIND --help lists its flags:
 
-  k8s   Kubernetes, as launch/submit_k8s
+  k8s     Kubernetes, as launch/submit_k8s
+  slurm   Slurm, as launch/submit_slurm
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import sys
 from collections.abc import Sequence
 
 # Modules, of which one is imported: each needs the client of its kind of cluster.
-KINDS = {"k8s": "launch.submit.k8s.program"}
+KINDS = {
+    "k8s": "launch.submit.k8s.program",
+    "slurm": "launch.submit.slurm.program",
+}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 
 
@@ -53,6 +54,17 @@ class Screen:
         elif text != self._shown:
             self.report(text)
             self._shown = text
+
+    def ask(self, question: str) -> bool:
+        """Asks a question; without a terminal, or after Ctrl-C, the answer is no."""
+        if not (sys.stdin.isatty() and self._terminal):
+            return False
+        self.report(f"{question} [y/N] ")
+        try:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+        except KeyboardInterrupt:  # a second time
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            return False
 
     def _clear(self) -> None:
         if self._terminal:

@@ -27,7 +27,7 @@ _MOST_RANKS = 4  # beyond, each accumulates gradients
 _SECONDS_PER_SEED = 120  # timeout
 
 # Those of SGD are of the tutorial. Those of LARS and LAMB were chosen by the validation
-# accuracy at a batch of 1,600 with a seed that is not among those measured.
+# accuracy at a batch of 1,600, among powers of two, with the seed 1000.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "no scaling": {"lr_scaling": "none"},
     "linear": {"lr_scaling": "linear"},
@@ -35,13 +35,13 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "LARS": {
         "optimizer": "lars",
         "momentum": 0.9,
-        "learning_rate": 1.0,
+        "learning_rate": 4.0,
         "lr_scaling": "sqrt",
         "lr_schedule": "polynomial",
     },
     "LAMB": {
         "optimizer": "lamb",
-        "learning_rate": 0.002,
+        "learning_rate": 0.016,
         "lr_scaling": "sqrt",
         "lr_schedule": "polynomial",
     },
@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace, method: str, batch: int) -> list[float]:
     ranks, fields = flags(method, batch)
     fields = {**fields, "dataset": "mnist", "input_data_dir": options.data}
     command = (
-        *(() if ranks == 1 else (*launching.MPIRUN, ranks)),
+        *(() if ranks == 1 else (*launching.MPIRUN, str(ranks))),
         *(sys.executable, "-m", "tests.benchmarks.batches"),
         *(f"--child={json.dumps(fields)}", f"--seeds={options.seeds}", "--data="),
     )
@@ -116,7 +116,8 @@ def _train(fields: dict[str, Any], seeds: int) -> None:
 
     cluster = connect()
     accuracies = []
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as mine:
+        directory = cluster.broadcast(mine)  # that of rank 0
         for seed in range(seeds):
             config = Config(
                 **fields,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distmnist.core.errors import InputError
 from distmnist.distributed import launchers
@@ -55,6 +59,72 @@ SRUN = {
 }
 
 
+# The same, with --mpi=pmix.
+SRUN_PMIX = {**SRUN, "PMIX_RANK": "1", "PMIX_NAMESPACE": "slurm.pmix.6.0"}
+# The same, with --mpi=pmi2: no local rank for MPI.
+SRUN_PMI2 = {**SRUN, "PMI_FD": "11", "PMI_JOBID": "7.0", "PMI_RANK": "1"}
+SRUN_PMI2["PMI_SIZE"] = "2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        (OPEN_MPI, ""),
+        ({**SRUN, **OPEN_MPI}, ""),  # mpirun in a batch script
+        (SRUN_PMIX, ""),
+        (SRUN, "srun started 2 tasks without PMIx: use srun --mpi=pmix"),
+        (SRUN_PMI2, "srun started 2 tasks without PMIx: use srun --mpi=pmix"),
+        (HYDRA, "the mpiexec of MPICH or Intel MPI started 3 ranks"),
+    ],
+)
+def test_what_open_mpi_cannot_join_is_known_before_it_tries(
+    environment: dict[str, str], problem: str
+) -> None:
+    found = launchers.unjoinable(environment, "Open MPI")
+    assert (found or "").startswith(problem) and bool(found) == bool(problem)
+    assert launchers.unjoinable(environment, "MPICH") is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "job"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ID": "12"}, "Slurm 12"),
+        ({"SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "0"}, "Slurm 12"),
+        ({"SLURM_JOB_ID": "12", "SLURM_RESTART_COUNT": "2"}, "Slurm 12, restart 2"),
+        (
+            {
+                "SLURM_JOB_ID": "13",
+                "SLURM_ARRAY_JOB_ID": "12",
+                "SLURM_ARRAY_TASK_ID": "0",
+            },
+            "Slurm 12_0",
+        ),
+    ],
+)
+def test_the_job_and_its_restarts(environment: dict[str, str], job: str) -> None:
+    assert launchers.scheduled_job(environment) == job
+
+
+@given(st.lists(st.tuples(st.integers(1, 64), st.integers(1, 5)), min_size=1))
+def test_tasks_of_nodes_are_expanded(runs: list[tuple[int, int]]) -> None:
+    """Slurm compresses nodes with as many tasks as the one before."""
+    tasks = [count for count, repeat in runs for _ in range(repeat)]
+    merged = [(count, len([*same])) for count, same in itertools.groupby(tasks)]
+    text = ",".join(f"{c}(x{r})" if r > 1 else f"{c}" for c, r in merged)
+    rank = 0
+    for node, count in enumerate(tasks):
+        variables = {
+            "SLURM_STEP_NUM_TASKS": str(sum(tasks)),
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": "0",
+            "SLURM_NODEID": str(node),
+            "SLURM_STEP_TASKS_PER_NODE": text,
+        }
+        assert launchers.srun(variables) == Placement(sum(tasks), rank, 0, count)
+        rank += count
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -63,6 +133,7 @@ SRUN = {
         ({**GLOO, "HOROVOD_ELASTIC": "1"}, Placement(2, 1, 1, 2, is_elastic=True)),
         (HYDRA, Placement(3, 2, 2, 3)),
         (SRUN, Placement(2, 1, 0, 1)),
+        (SRUN_PMIX, Placement(2, 1, 0, 1)),
         ({}, Placement(1, 0, 0, 1)),
     ],
 )

@@ -40,6 +40,8 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
         (b"prterun\0-np\x002\0python", True),  # mpirun of Open MPI 5
         (b"/opt/openmpi/bin/prted\0--prtemca", True),
         (b"/bin/sh\0-c\0mpirun -np 2 -H localhost:2 python\0", True),  # horovodrun's
+        (b"slurmstepd: [7.0]   ", True),
+        (b"/home/me/slurmstepd: x\0", False),
         (b"-bash\0", False),
         (b"/bin/sh\0", False),
         (b"", False),

@@ -24,13 +24,13 @@ def test_the_command_runs_the_program_of_a_kind() -> None:
     assert module.stderr == script.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [(), ("slurm",), ("--image=x",)])
+@pytest.mark.parametrize("arguments", [(), ("lsf",), ("--image=x",)])
 def test_the_command_requires_a_known_kind(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert submit.main(("submit", *arguments)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "must be the kind of cluster, one of k8s" in line
+    assert "must be the kind of cluster, one of k8s, slurm" in line
 
 
 def test_the_help_lists_all_kinds(capsys: pytest.CaptureFixture[str]) -> None:

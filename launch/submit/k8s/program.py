@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 import uuid
@@ -88,14 +87,7 @@ def _submit(api: Api, options: Options, screen: Screen) -> Object:
 def _interrupted(api: Api, job: Object, screen: Screen) -> None:
     """Asks whether to delete the job; without a terminal, leaves it running."""
     name = job["metadata"]["name"]
-    answer = ""
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        screen.report(f"delete the job {name}? [y/N] ")
-        try:
-            answer = sys.stdin.readline().strip().lower()
-        except KeyboardInterrupt:  # a second time: leave it running
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if answer in ("y", "yes"):
+    if screen.ask(f"delete the job {name}?"):
         api.delete_job(job)
         screen.report(f"{name} was deleted; its volume is kept")
     else:

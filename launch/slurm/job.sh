@@ -1,0 +1,30 @@
+# What follows is the same for every job. It is run by the job's first node; Slurm starts
+# it again from the top when the job is requeued, and training continues from its newest
+# checkpoint.
+
+newest() { (cd "$log_dir" && ls model.ckpt-*.index) 2>/dev/null | sort -V | tail -n 1; }
+before=$(newest)
+
+# Before the time limit and on preemption, Slurm signals the tasks: they write a
+# checkpoint and end with status 143. With mpirun, --signal has it signal this script
+# alone, for mpirun's own processes would end of the signal before the ranks.
+trap 'kill -TERM $training 2>/dev/null' USR1
+"${command[@]}" &
+training=$!
+while kill -0 $training 2>/dev/null; do wait $training; done
+wait $training
+status=$?
+
+# 205: on preemption, mpirun has lost its process on another node while the ranks saved.
+# scancel ends this script, too, which then does not come so far.
+((status == 143 || status == 205)) || exit $status
+# Signalled while it started: perhaps always, if the time limit is too short.
+if [[ $(newest) == "$before" ]] && ((${SLURM_RESTART_COUNT:-0} >= 10)); then
+  echo "job.sh: not queued again, as it took no step; give a longer --time" >&2
+  exit $status
+fi
+if scontrol requeue "$job"; then
+  echo "job.sh: queued again, to continue from the checkpoint" >&2
+  sleep 60 # until Slurm ends this
+fi
+exit $status

@@ -1,0 +1,1 @@
+"""Submission to Slurm, as launch/submit_slurm."""

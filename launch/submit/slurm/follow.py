@@ -1,0 +1,156 @@
+"""Follows a job until it ends: shows its state, its log and its result."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from distmnist.core.errors import RunError
+from launch.submit import training
+from launch.submit.screen import Screen
+from launch.submit.slurm import commands
+from launch.submit.slurm.commands import Task, Unreachable
+
+_SECONDS = 1.0  # between looks at the job
+_LAST_SECONDS = 2.0  # for the end of the log, on a file system of the network
+_TAIL = 1 << 16  # bytes of a log in which the newest step is looked for
+
+# Of jobs that wait: what does not pass by waiting.
+_NEVER = re.compile(
+    r"Partition(Config|NodeLimit|TimeLimit)|BadConstraints|(QOS|Assoc).*PerJob\w*|"
+    r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|DependencyNeverSatisfied|"
+    r"MaxMemPerLimit|launch_failed_requeued_held"
+)
+_UNDERWAY = {
+    *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STAGE_OUT"),
+}
+_STATUS = {"COMPLETED": 0, "CANCELLED": 143, "TIMEOUT": 124, "OUT_OF_MEMORY": 137}
+
+
+class Follower:
+    """Follows one job, or all tasks of a job array."""
+
+    def __init__(self, job: str, screen: Screen, last_step: int | None):
+        """Looks at nothing yet.
+
+        Args:
+            job: its number.
+            screen: output.
+            last_step: last step of the training; None if it is unknown.
+        """
+        self._job = job
+        self._screen = screen
+        self._last_step = last_step
+        self._read: dict[Path, int] = {}  # bytes, of each log
+        self._steps = ""
+
+    def run(self) -> int:
+        """Follows the job until it ends.
+
+        Returns:
+            The exit status of the training; of an array, the highest.
+
+        Raises:
+            RunError: it can never start; then it is cancelled.
+        """
+        is_lost = False
+        while True:
+            try:
+                tasks = commands.tasks(self._job)
+            except Unreachable as error:
+                if not is_lost:
+                    self._screen.report(f"{error}; trying again")
+                is_lost = True
+                time.sleep(_SECONDS)
+                continue
+            is_lost = False
+            for task in tasks:
+                self._print_log(task)
+            self._screen.state(describe(tasks), self._steps)
+            if reason := never_starts(tasks):
+                commands.cancel(self._job)
+                raise RunError(
+                    f"{tasks[0].name} cannot start ({reason}), and was cancelled: see "
+                    "--partition, --nodes, --time, --constraint, --account and --qos"
+                )
+            if all(task.state not in _UNDERWAY for task in tasks):
+                time.sleep(_LAST_SECONDS)
+                for task in tasks:
+                    self._print_log(task)
+                return self._report(tasks)
+            time.sleep(_SECONDS)
+
+    def _print_log(self, task: Task) -> None:
+        """Prints what is new in a log."""
+        prefix = f"[{task.array_index}] " if task.array_index else ""
+        for line in self._new_lines(task.log):
+            self._screen.log(prefix + line)
+            if steps := training.progress(line, self._last_step):
+                self._steps = f", {prefix}{steps}"
+
+    def _new_lines(self, path: Path) -> list[str]:
+        try:
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                content = file.read()
+        except OSError:  # it has not started
+            return []
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read[path] = self._read.get(path, 0) + len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+    def _report(self, tasks: Sequence[Task]) -> int:
+        status = max(map(exit_status, tasks))
+        self._screen.report(f"log: {tasks[-1].log}")
+        return status
+
+
+def describe(tasks: Sequence[Task]) -> str:
+    """Returns the state of a job on one line."""
+    name = f"{tasks[0].name} ({tasks[0].job})"
+    if len(tasks) > 1:
+        counts = Counter(task.state.lower() for task in tasks)
+        found = ", ".join(f"{count} {state}" for state, count in counts.items())
+        return f"{name}: {found}"
+    (task,) = tasks
+    text = f"{name}: {task.state.lower()}"
+    if task.reason and task.state != "RUNNING":
+        text += f" ({task.reason})"
+    if task.nodes and task.state == "RUNNING":
+        text += f" on {task.nodes}"
+    if task.restarts:
+        text += f", restart {task.restarts}"
+    return text
+
+
+def exit_status(task: Task) -> int:
+    """Returns the exit status of a job that has ended."""
+    code, number = task.exit_code
+    if task.state in _STATUS:
+        return _STATUS[task.state]
+    return code or (128 + number if number else 1)
+
+
+def never_starts(tasks: Sequence[Task]) -> str:
+    """Returns the reason why a job can never start; "" if it may."""
+    for task in tasks:
+        if task.state == "PENDING" and _NEVER.fullmatch(task.reason):
+            return task.reason
+    return ""
+
+
+def newest_progress(task: Task, last_step: int | None) -> str:
+    """Returns the newest step in the log of a job, with its loss; "" without one."""
+    try:
+        with task.log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    found = [training.progress(line, last_step) for line in lines]
+    return next((step for step in reversed(found) if step), "")

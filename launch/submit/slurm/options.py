@@ -1,0 +1,215 @@
+"""Options of launch/submit_slurm, from its command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from distmnist.core import flags
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError
+from distmnist.core.options import option, validate
+from distmnist.core.rules import Rule, at_least, one_of
+from launch.submit import training
+
+USAGE = """Submits a training job to Slurm, and follows it to its end.
+
+Usage: launch/submit_slurm [flags] -- [flags of distmnist.train]
+
+To be called on a login node, where the checkout, its .venv, the data and --log_dir are
+on a file system that the nodes share. Before the time limit and when it is preempted
+the job writes a checkpoint, is queued again, and continues.
+
+Exit status: 0 done; that of the training if it failed; 2 wrong flags, or refused by
+Slurm; 143 cancelled; 130 interrupted.
+"""
+
+ARRAY_INDEX = "$SLURM_ARRAY_TASK_ID"
+_LOG_DIR = "--log_dir="
+
+_SHORTEST = 300  # seconds of a start
+
+# Groups of the help.
+_JOB = "Job"
+_WORKERS = "Workers"
+_CLUSTER = "Cluster"
+_ACTION = "Action"
+
+
+def _matches(pattern: str, text: str) -> Rule:
+    return Rule(text, re.compile(pattern).fullmatch)
+
+
+_NAME = _matches(r"[\w.+-]+", "letters, digits and any of _.+-")
+_TIME = _matches(
+    r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}",
+    "minutes, minutes:seconds, hours:minutes:seconds or days-hours:minutes:seconds",
+)
+_MEMORY = _matches(r"\d+[KMGT]?", "megabytes, or a number with K, M, G or T")
+_ARRAY = _matches(r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "indices such as 0-3 or 1,2,5%2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """A checked command line.
+
+    Attributes:
+        training: flags of distmnist.train.
+
+    Raises:
+        InputError: a value is wrong.
+    """
+
+    name: str = option("distmnist", "Name of the job.", _JOB, _NAME)
+    time: str | None = option(
+        None, "Time limit of each start; by default, the partition's.", _JOB, _TIME
+    )
+    array: str | None = option(
+        None,
+        f"Job array, of a training for each index, which is {ARRAY_INDEX} in the flags "
+        "of the training; --log_dir must have it.",
+        _JOB,
+        _ARRAY,
+    )
+    launcher: str = option(
+        "auto",
+        "What starts the ranks; auto: srun if it supports PMIx, else mpirun.",
+        _JOB,
+        one_of("auto", "srun", "mpirun"),
+    )
+    environment: str = option(
+        sys.prefix,
+        "Virtual environment; by default, that of this program.",
+        _JOB,
+        path=True,
+    )
+    container: str | None = option(
+        None,
+        "Image of Apptainer whose Python is used instead of --environment.",
+        _JOB,
+        path=True,
+    )
+
+    nodes: int = option(1, "Nodes.", _WORKERS, at_least(1), unit="nodes")
+    workers_per_node: int = option(
+        1,
+        "Ranks on each node; with GPUs, one for each.",
+        _WORKERS,
+        at_least(1),
+        unit="ranks",
+    )
+    gpus_per_node: int = option(
+        0, "GPUs of each node.", _WORKERS, at_least(0), unit="GPUs"
+    )
+    cpus_per_worker: int | None = option(
+        None, "Cores of each rank.", _WORKERS, at_least(1), unit="cores"
+    )
+    memory_per_node: str | None = option(
+        None, "Memory of each node; by default, the partition's.", _WORKERS, _MEMORY
+    )
+
+    partition: str | None = option(None, "Partition.", _CLUSTER, _NAME)
+    account: str | None = option(None, "Account.", _CLUSTER, _NAME)
+    qos: str | None = option(None, "Quality of service.", _CLUSTER, _NAME)
+    constraint: str | None = option(
+        None, "Features that nodes must have, such as a100.", _CLUSTER
+    )
+    sbatch: str | None = option(
+        None, 'Further options of sbatch, such as "--exclusive --nice".', _CLUSTER
+    )
+
+    dry_run: bool = option(
+        False, "Print the batch script, without access to Slurm.", _ACTION
+    )
+    detach: bool = option(False, "Submit the job without following it.", _ACTION)
+    status: str | None = option(
+        None, "Print the state of the job of this name or number.", _ACTION, _NAME
+    )
+    delete: str | None = option(
+        None, "Cancel the job of this name or number.", _ACTION, _NAME
+    )
+    logs: str | None = option(
+        None, "Follow the job of this name or number.", _ACTION, _NAME
+    )
+
+    training: tuple[str, ...] = ()
+
+    @property
+    def tasks_per_node(self) -> int:
+        """Ranks on each node."""
+        return max(self.workers_per_node, self.gpus_per_node)
+
+    @property
+    def log_dir(self) -> str:
+        """Run directory as it was given; "" if it was not."""
+        given = [word for word in self.training if word.startswith(_LOG_DIR)]
+        return os.path.expanduser(given[-1].removeprefix(_LOG_DIR)) if given else ""
+
+    @property
+    def there(self) -> str | None:
+        """The job that is there already, if one is looked at."""
+        return self.status or self.delete or self.logs
+
+    def __post_init__(self) -> None:
+        """Checks all values."""
+        validate(self)
+        if self.time is not None and _seconds(self.time) < _SHORTEST:
+            raise InputError(
+                f"flag --time={self.time}: must be at least {_SHORTEST // 60} minutes, "
+                "the last of which are for the checkpoint"
+            )
+        if self.workers_per_node not in (1, self.tasks_per_node):
+            raise InputError(
+                f"flags --workers_per_node={self.workers_per_node} and --gpus_per_node="
+                f"{self.gpus_per_node}: leave out the first, as each GPU has a rank"
+            )
+        for name in ("constraint", "sbatch"):  # a line of the script
+            if "\n" in (getattr(self, name) or ""):
+                raise InputError(f"flag --{name}: must be one line")
+
+
+def _seconds(time: str) -> int:
+    """Returns a time limit in seconds."""
+    days, dash, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if dash:  # days-hours:minutes:seconds
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:  # minutes:seconds
+        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def parse(argv: Sequence[str]) -> tuple[Options, Config]:
+    """Turns a command line into `Options`, and checks the flags of the training.
+
+    Args:
+        argv: the program's name, its flags, and after `--` those of distmnist.train.
+
+    Returns:
+        The options, and the configuration of the training; of an array, of index 0.
+
+    Raises:
+        InputError: a flag is unknown, or its value wrong.
+        SystemExit: after `--help`, with status 0.
+    """
+    own, train = training.split(argv)
+    options = flags.parse(
+        Options, own, USAGE, "--help lists all; flags of the training come after --"
+    )
+    if options.there:
+        return options, Config()
+    config = training.check([word.replace(ARRAY_INDEX, "0") for word in train])
+    if config.elastic:
+        raise InputError("flag --elastic: is not for Slurm, whose jobs keep their size")
+    options = dataclasses.replace(options, training=tuple(train))
+    if options.array and ARRAY_INDEX not in options.log_dir:
+        raise InputError(
+            f"flag --array={options.array}: give --log_dir='logs/{ARRAY_INDEX}' after "
+            "--, as each training has a directory of its own"
+        )
+    return options, config

@@ -1,0 +1,102 @@
+"""launch/submit_slurm: runs a command line, and returns the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distmnist.core.config import Config
+from distmnist.core.errors import InputError, UserError
+from distmnist.core.whole_files import whole_file
+from launch.submit import training
+from launch.submit.screen import Screen
+from launch.submit.slurm import commands, follow, script
+from launch.submit.slurm import options as options_module
+from launch.submit.slurm.follow import Follower
+from launch.submit.slurm.options import Options
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command line.
+
+    Args:
+        argv: the program's name and its arguments.
+
+    Returns:
+        The exit status.
+    """
+    screen = Screen("submit_slurm")
+    try:
+        return _run(*options_module.parse(argv), screen)
+    except UserError as error:
+        screen.report(str(error))
+        return error.exit_status
+    except KeyboardInterrupt:
+        screen.report("interrupted")
+        return 130
+
+
+def _run(options: Options, config: Config, screen: Screen) -> int:
+    if options.dry_run:
+        launcher = "srun" if options.launcher == "auto" else options.launcher
+        sys.stdout.write(script.render(options, config, launcher, os.getcwd()))
+        return 0
+    commands.require()
+    if options.there:
+        job = commands.find(options.there)
+    else:
+        job = _submit(options, config, screen)
+    if options.delete:
+        commands.cancel(job)
+        screen.report(f"{options.delete} was cancelled; its run directory is kept")
+        return 0
+    last_step = training.last_step(options.training) if options.training else None
+    if options.status:
+        for task in commands.tasks(job):
+            step = follow.newest_progress(task, last_step)
+            print(follow.describe([task]) + (f", {step}" if step else ""))
+        return 0
+    if options.detach:
+        return 0
+    try:
+        return Follower(job, screen, last_step).run()
+    except KeyboardInterrupt:
+        _interrupted(job, options.logs or options.name, screen)
+        return 130
+
+
+def _submit(options: Options, config: Config, screen: Screen) -> str:
+    """Writes the batch script to the run directory, and submits it."""
+    launcher = options.launcher
+    if launcher == "auto":
+        launcher = "srun" if commands.supports_pmix() else "mpirun"
+    text = script.render(options, config, launcher, os.getcwd())
+    directories = script.run_directories(options, config)
+    for directory in directories:
+        path = Path(directory, f"{options.name}.sbatch")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as unfinished:
+                unfinished.write_text(text)
+        except OSError as error:
+            raise InputError(
+                f"flag --log_dir={directory}: cannot be written to "
+                f"({error.strerror}); choose another directory"
+            ) from None
+    job = commands.submit(Path(directories[0], f"{options.name}.sbatch"))
+    screen.report(f"{options.name} was submitted as job {job}")
+    return job
+
+
+def _interrupted(job: str, name: str, screen: Screen) -> None:
+    """Asks whether to cancel the job; without a terminal, leaves it running."""
+    if screen.ask(f"cancel the job {name}?"):
+        commands.cancel(job)
+        screen.report(f"{name} was cancelled; its run directory is kept")
+    else:
+        screen.report(
+            f"{name} keeps running; follow it with --logs={name}, end it with "
+            f"--delete={name}"
+        )

@@ -1,0 +1,130 @@
+"""The batch script of a job: what sbatch reads, and what the first node runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from distmnist.core.config import Config
+from launch.submit.slurm.options import ARRAY_INDEX, Options
+
+_LAUNCH = Path(__file__).resolve().parents[2]
+_BODY = _LAUNCH / "slurm" / "job.sh"
+
+# Slurm may signal a minute late; what is left must suffice for the checkpoint.
+_SIGNAL_SECONDS = 60
+
+
+def render(options: Options, config: Config, launcher: str, directory: str) -> str:
+    """Returns the script.
+
+    Args:
+        options: checked options.
+        config: configuration of the training.
+        launcher: srun or mpirun.
+        directory: working directory of the training.
+    """
+    settings = "".join(
+        f"#SBATCH --{name}{f'={value}' if value != '' else ''}\n"
+        for name, value in _settings(options, config, launcher, directory)
+    )
+    extra = f"#SBATCH {options.sbatch}\n" if options.sbatch else ""
+    lines = [
+        f"cd {shlex.quote(directory)}",
+        *(
+            []
+            if options.container
+            else [f"source {shlex.quote(options.environment)}/bin/activate"]
+        ),
+        "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
+        "job=${job:-$SLURM_JOB_ID}",
+        f"log_dir={_quote(options.log_dir or config.log_dir)}",
+        *_launching(options, launcher),
+    ]
+    return (
+        f"#!/usr/bin/env bash\n{settings}{extra}\n"
+        + "\n".join(lines)
+        + f"\n\n{_BODY.read_text()}"
+    )
+
+
+def run_directories(options: Options, config: Config) -> list[str]:
+    """Returns the run directories of a job, one for each training."""
+    if not options.array:
+        return [config.log_dir]
+    pattern = options.log_dir
+    return [pattern.replace(ARRAY_INDEX, str(i)) for i in _indices(options.array)]
+
+
+def _indices(array: str) -> Iterator[int]:
+    for part in array.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+def _log_file(options: Options, config: Config, directory: str) -> str:
+    """Returns the pattern of the name of a job's log, in the run directory."""
+    name, log_dir = "slurm-%j.out", config.log_dir.replace("%", "%%")
+    if options.array:
+        name = "slurm-%A_%a.out"
+        log_dir = options.log_dir.replace("%", "%%").replace(ARRAY_INDEX, "%a")
+    return str(Path(directory, log_dir, name))
+
+
+def _settings(
+    options: Options, config: Config, launcher: str, directory: str
+) -> Iterator[tuple[str, object]]:
+    """Yields options of sbatch."""
+    yield "job-name", options.name
+    yield "nodes", options.nodes
+    yield "ntasks-per-node", options.tasks_per_node
+    if options.gpus_per_node:
+        yield "gpus-per-node", options.gpus_per_node
+        yield "gpu-bind", "none"  # NCCL reaches the GPUs of the other ranks
+    named = {
+        "cpus-per-task": options.cpus_per_worker,
+        "mem": options.memory_per_node,
+        "time": options.time,
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "constraint": options.constraint and shlex.quote(options.constraint),
+        "array": options.array,
+    }
+    yield from ((name, value) for name, value in named.items() if value)
+    yield "output", shlex.quote(_log_file(options, config, directory))
+    yield "open-mode", "append"
+    yield "requeue", ""
+    seconds = _SIGNAL_SECONDS + round(config.grace_seconds)
+    # mpirun's own processes, which are tasks of Slurm, would end of it.
+    signal = "B:USR1" if launcher == "mpirun" else "TERM"
+    yield "signal", f"{signal}@{seconds}"
+
+
+def _launching(options: Options, launcher: str) -> Iterator[str]:
+    """Yields the lines that define the command."""
+    words = [] if launcher == "mpirun" else ["srun", "--mpi=pmix", "--kill-on-bad-exit"]
+    if launcher == "mpirun":
+        words = [shlex.quote(str(_LAUNCH / "graceful.sh")), "mpirun"]
+    elif options.cpus_per_worker:
+        yield "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"
+    if options.container:
+        words += ["apptainer", "exec", *(["--nv"] if options.gpus_per_node else [])]
+        words.append(shlex.quote(options.container))
+    words += ["python", "-m", "distmnist.train"]
+    yield "command=("
+    yield f"  {' '.join(words)}"
+    yield from (f"  {_quote(word)}" for word in options.training)
+    yield ")"
+
+
+def _quote(word: str) -> str:
+    """Quotes a word for the shell, in which variables of Slurm have their values."""
+    parts = re.split(f"({re.escape(ARRAY_INDEX)})", word)
+    return "".join(
+        f'"{part}"' if part == ARRAY_INDEX else shlex.quote(part)
+        for part in parts
+        if part
+    )
