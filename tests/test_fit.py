@@ -27,6 +27,7 @@ def test_fit_and_the_command_line_give_the_same(tmp_path: Path) -> None:
     stdout = launching.run((*two, *program), cwd=tmp_path).stdout
     for rank in range(2):
         assert f"[1,{rank}]<stdout>:history [5, 10, 15, 20, 25]" in stdout
+        assert f"[1,{rank}]<stdout>:same True" in stdout
         assert f"[1,{rank}]<stdout>:predicted (24,)" in stdout
     first, second = (values(RunDirectory(str(tmp_path / name))) for name in ("a", "b"))
     assert first.keys() == second.keys()

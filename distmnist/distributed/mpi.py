@@ -30,6 +30,8 @@ from distmnist.distributed.watchdog import Heartbeat  # noqa: E402
 T = TypeVar("T")
 
 _QUESTION, _ANSWER = 1, 2  # tags
+# Whether MPI is to be finalized here: by the last cluster, if a process fits often.
+_is_ours = False
 
 
 class MpiCluster(HorovodCluster):
@@ -41,8 +43,7 @@ class MpiCluster(HorovodCluster):
         Args:
             is_elastic: must be False: MPI's ranks cannot join and leave.
         """
-        self._initialized = not MPI.Is_initialized()
-        if self._initialized:
+        if not MPI.Is_initialized():
             _initialize()
         super().__init__(is_elastic)
         self._control = MPI.COMM_WORLD.Dup()
@@ -100,12 +101,14 @@ class MpiCluster(HorovodCluster):
 
     def shut_down(self) -> None:
         super().shut_down()
-        if self._initialized and not MPI.Is_finalized():
+        if _is_ours and not MPI.Is_finalized():
             _library().MPI_Finalize()
 
 
 def _initialize() -> None:
     """Initializes MPI with support for threads, while other Python threads run."""
+    global _is_ours
+    _is_ours = True
     provided = ctypes.c_int()
     _library().MPI_Init_thread(None, None, MPI.THREAD_MULTIPLE, ctypes.byref(provided))
     for communicator in (MPI.COMM_WORLD, MPI.COMM_SELF):  # as mpi4py does

@@ -9,9 +9,11 @@ closes, or the kernel when rank 0 is gone.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
+import time
 from typing import NoReturn
 
 from absl import flags, logging
@@ -21,7 +23,8 @@ from distmnist.core.trackers import FINISHED, LAST_SECONDS
 from distmnist.tracking.publisher import Publisher, describe_error, load
 from distmnist.tracking.state import State
 
-_SECONDS = 5.0  # between looks at the file
+_SECONDS = 5.0  # at least, between looks at the file
+_PAUSE = 20  # times as long as a look takes
 _RETRY_SECONDS = 60.0  # after a failure
 _NICE = 10  # rank 0 may be pinned to the same core
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,7 +44,7 @@ class _End:
         self.finished = False
         self._rest = (
             f"{name}: not all metrics are published; the rest is by `python -m "
-            f"distmnist.track --log_dir={log_dir} --trackers={name}`"
+            f"distmnist.track --log_dir={shlex.quote(log_dir)} --trackers={name}`"
         )
         threading.Thread(target=self._wait, daemon=True).start()
 
@@ -76,7 +79,7 @@ def main(name: str, log_dir: str) -> NoReturn:
     publisher, said, warned = None, False, False
     while True:
         # Before what is published: all lines are written before the end comes.
-        is_last, seconds = end.come.is_set(), _SECONDS
+        is_last, begin = end.come.is_set(), time.monotonic()
         try:
             if not publisher:
                 directory = RunDirectory(log_dir)
@@ -89,6 +92,8 @@ def main(name: str, log_dir: str) -> NoReturn:
             if is_last:
                 publisher.end(end.finished)
                 end.exit(0)
+            # Reading a file of a long run takes its time.
+            seconds = max(_SECONDS, _PAUSE * (time.monotonic() - begin))
         except Exception as error:  # of any kind; said once
             if not warned:
                 logging.warning(

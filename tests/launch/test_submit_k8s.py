@@ -395,6 +395,9 @@ def test_follows_and_deletes_a_job_by_name(
     printed = capsys.readouterr()
     assert printed.out == "Step 2000: loss = 0.14 (0.001 sec)\n"
     assert "one: done, step 2000 of 2000, loss 0.14" in printed.err
+    assert in_process("--status=one") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "one: done, step 2000 of 2000, loss 0.14\n"
     assert in_process("--delete=one") == 0
     assert server.get("jobs", "one") is None
     assert in_process("--delete=one") == 2

@@ -22,6 +22,27 @@ def job(*conditions: tuple[str, str], **about: str) -> Object:
     }
 
 
+def test_the_state_is_one_line() -> None:
+    mpi = {**job(), "spec": {"mpiReplicaSpecs": {"Worker": {"replicas": 2}}}}
+    single = {**job(("Complete", "True")), "spec": {}}
+    launcher, worker = running("launcher", LAUNCHER), running("worker", WORKER)
+    held, over = waiting("launcher", LAUNCHER, "X", ""), ended("launcher", LAUNCHER, 3)
+    for pod in (launcher, held, over):
+        pod["metadata"]["creationTimestamp"] = ""
+    for pods, expected in (
+        (by_name(), "pending: no pods yet, workers 0/2 ready"),
+        (by_name(held), f"pending: {LAUNCHER} X, workers 0/2 ready"),
+        (by_name(launcher, worker), "running, workers 1/2 ready"),
+        (by_name(over), "ended, workers 0/2 ready"),
+    ):
+        assert state.describe(mpi, pods) == expected
+    assert state.describe(single, {}) == "done"
+    failed = {**mpi, **job(("Failed", "True"), message="too often")}
+    assert state.describe(failed, {}) == "failed: too often"
+    about = f"failed: {LAUNCHER} Error: status 3"
+    assert state.describe(failed, by_name(over)) == about
+
+
 def by_name(*pods: Object) -> dict[str, Object]:
     return {pod["metadata"]["name"]: pod for pod in pods}
 

@@ -37,11 +37,6 @@ class Follower:
         self._screen = screen
         self._job: Object | None = job
         self._name = str(job["metadata"]["name"])
-        self._workers = (
-            job["spec"]["mpiReplicaSpecs"]["Worker"]["replicas"]
-            if job["kind"] == "MPIJob"
-            else 0
-        )
         self._last_step = training.last_step(manifests.training_flags(job))
         self._pods: dict[str, Object] = {}
         self._warnings: list[Object] = []
@@ -151,19 +146,10 @@ class Follower:
     def _show(self) -> None:
         if self._job is None:
             return
-        launchers = state.with_log(self._pods)
-        if self._lost:
-            text = "connection lost, retrying"
-        elif launchers and state.has_ended(launchers[-1]):
-            text = "ended"
-        elif launchers and state.has_started(launchers[-1]):
-            text = "running"
-        else:
-            text = "pending: " + state.waiting(self._job, self._pods, self._warnings)
-        ready = f", workers {state.ready(self._pods)}/{self._workers} ready"
-        self._screen.state(
-            f"{self._name}: {text}{ready if self._workers else ''}", self._steps
-        )
+        text = "connection lost, retrying"
+        if not self._lost:
+            text = state.describe(self._job, self._pods, self._warnings)
+        self._screen.state(f"{self._name}: {text}", self._steps)
 
     def _time_out(self) -> int:
         assert self._job is not None

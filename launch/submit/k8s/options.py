@@ -129,6 +129,12 @@ class Options:
         False, "Print the objects as YAML, without access to a cluster.", _ACTION
     )
     detach: bool = option(False, "Submit the job without following it.", _ACTION)
+    status: str | None = option(
+        None,
+        "Print the state of the job of this name, instead of submitting one.",
+        _ACTION,
+        _NAME,
+    )
     delete: str | None = option(
         None, "Delete the job of this name, instead of submitting one.", _ACTION, _NAME
     )
@@ -137,6 +143,11 @@ class Options:
     )
 
     training: tuple[str, ...] = ()
+
+    @property
+    def there(self) -> str | None:
+        """The job that is there already, if one is looked at."""
+        return self.status or self.delete or self.logs
 
     @property
     def single(self) -> bool:
@@ -156,7 +167,7 @@ class Options:
                 f"flag --min_workers={self.min_workers}: must be at most "
                 f"--workers={self.workers}"
             )
-        if not (self.image or self.delete or self.logs):
+        if not (self.image or self.there):
             raise InputError("flag --image: give the image, REGISTRY/NAME:TAG")
 
 
@@ -174,7 +185,7 @@ def parse(argv: Sequence[str]) -> Options:
     options = flags.parse(
         Options, own, USAGE, "--help lists all; flags of the training come after --"
     )
-    if not (options.delete or options.logs):
+    if not options.there:
         config = training.check(["--elastic"] * options.elastic + train)
         if config.grace_seconds > _MAX_GRACE:
             raise InputError(

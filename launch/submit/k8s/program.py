@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Sequence
 
 from distmnist.core.errors import InputError, UserError
-from launch.submit.k8s import manifests
+from launch.submit import training
+from launch.submit.k8s import manifests, state
 from launch.submit.k8s import options as options_module
 from launch.submit.k8s.api import Api
 from launch.submit.k8s.follow import Follower
@@ -16,6 +17,7 @@ from launch.submit.k8s.manifests import Object
 from launch.submit.k8s.options import Options
 from launch.submit.screen import Screen
 
+_TAIL = 200  # log lines in which the newest step is looked for
 _SUBMISSION = "distmnist/submission"  # annotation: identifies the submission
 
 
@@ -48,6 +50,9 @@ def _run(options: Options, screen: Screen) -> int:
         api.delete_job(api.find_job(options.delete))
         screen.report(f"{options.delete} was deleted; its volume is kept")
         return 0
+    if options.status:
+        print(_status(api, options.status))
+        return 0
     job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
     if options.detach:
         return 0
@@ -58,6 +63,20 @@ def _run(options: Options, screen: Screen) -> int:
     except KeyboardInterrupt:
         _interrupted(api, job, screen)
         return 130
+
+
+def _status(api: Api, name: str) -> str:
+    """Returns the state of a job on one line, with its newest step."""
+    job = api.find_job(name)
+    pods = api.pods(state.selector(name))
+    last_step = training.last_step(manifests.training_flags(job))
+    steps = ""
+    for pod in state.with_log(pods):
+        if state.has_started(pod):
+            container = pod["spec"]["containers"][0]["name"]
+            for line in api.tail(pod["metadata"]["name"], container, _TAIL):
+                steps = training.progress(line, last_step) or steps
+    return f"{name}: {state.describe(job, pods)}{f', {steps}' if steps else ''}"
 
 
 def _submit(api: Api, options: Options, screen: Screen) -> Object:

@@ -138,6 +138,35 @@ def unrecoverable(pods: Pods) -> str:
     return ""
 
 
+def describe(job: Object, pods: Pods, warnings: Iterable[Object] = ()) -> str:
+    """Returns the state of a job on one line.
+
+    Args:
+        job: Job or MPIJob.
+        pods: its pods, by name.
+        warnings: warning events of the namespace, newest first.
+    """
+    if condition := ended(job):
+        if condition["type"] != "Failed":
+            return "done"
+        return f"failed: {failure(pods)[1] or condition.get('message', '')}"
+    launchers = with_log(pods)
+    if launchers and has_ended(launchers[-1]):
+        text = "ended"
+    elif launchers and has_started(launchers[-1]):
+        text = "running"
+    else:
+        text = f"pending: {waiting(job, pods, warnings)}"
+    total = workers(job)
+    return f"{text}, workers {ready(pods)}/{total} ready" if total else text
+
+
+def workers(job: Object) -> int:
+    """Returns the number of a job's workers; 0 if it is a single process."""
+    replicas = job["spec"].get("mpiReplicaSpecs", {})
+    return int(replicas["Worker"]["replicas"]) if "Worker" in replicas else 0
+
+
 def failure(pods: Pods) -> tuple[Object | None, str]:
     """Finds the cause of a failure.
 
