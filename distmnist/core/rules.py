@@ -46,6 +46,16 @@ def each_of(*choices: str) -> Rule:
     )
 
 
+def matching(pattern: str, text: str) -> Rule:
+    """Returns the range of texts that a regular expression matches as a whole.
+
+    Args:
+        pattern: the regular expression.
+        text: what they are.
+    """
+    return Rule(text, re.compile(pattern).fullmatch)
+
+
 def _is_pattern(text: str) -> bool:
     try:
         re.compile(text)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 
 from distmnist.core import flags
 from distmnist.core.errors import InputError
 from distmnist.core.options import option, validate
-from distmnist.core.rules import Rule, at_least
+from distmnist.core.rules import Rule, at_least, matching
 from launch.submit import training
 
 USAGE = """Submits a training job to a Kubernetes cluster, and follows it to its end.
@@ -32,18 +31,14 @@ _CLUSTER = "Cluster"
 _ACTION = "Action"
 
 
-def _matches(pattern: str, text: str) -> Rule:
-    return Rule(text, re.compile(pattern).fullmatch)
-
-
 # A job's workers have a Service of its name.
-_NAME = _matches(r"[a-z]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and dashes")
+_NAME = matching(r"[a-z]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and dashes")
 # Its pods are called NAME-launcher-xxxxx and NAME-worker-N, in 63 characters.
 _SHORT = Rule("at most 47 characters", lambda name: len(name) <= 47)
-_RESOURCE = _matches(
+_RESOURCE = matching(
     r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", "the name of a Kubernetes resource"
 )
-_QUANTITY = _matches(
+_QUANTITY = matching(
     r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", "a Kubernetes quantity, such as 500m or 4Gi"
 )
 

@@ -7,8 +7,8 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from distmnist.core.errors import InputError, UserError
-from launch.submit import training
+from distmnist.core.errors import InputError
+from launch.submit import running, training
 from launch.submit.k8s import manifests, state
 from launch.submit.k8s import options as options_module
 from launch.submit.k8s.api import Api
@@ -30,15 +30,9 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    screen = Screen("submit_k8s")
-    try:
-        return _run(options_module.parse(argv), screen)
-    except UserError as error:
-        screen.report(str(error))
-        return error.exit_status
-    except KeyboardInterrupt:
-        screen.report("interrupted")
-        return 130
+    return running.run(
+        "submit_k8s", lambda screen: _run(options_module.parse(argv), screen)
+    )
 
 
 def _run(options: Options, screen: Screen) -> int:
@@ -47,8 +41,7 @@ def _run(options: Options, screen: Screen) -> int:
         return 0
     api = Api(options.context, options.namespace)
     if options.delete:
-        api.delete_job(api.find_job(options.delete))
-        screen.report(f"{options.delete} was deleted; its volume is kept")
+        _delete(api, api.find_job(options.delete), screen)
         return 0
     if options.status:
         print(_status(api, options.status))
@@ -57,12 +50,13 @@ def _run(options: Options, screen: Screen) -> int:
     if options.detach:
         return 0
     begin = time.monotonic()
-    try:
+
+    def follow() -> int:
         follower = Follower(api, job, screen)
         return follower.run(options.timeout and begin + options.timeout)
-    except KeyboardInterrupt:
-        _interrupted(api, job, screen)
-        return 130
+
+    name = job["metadata"]["name"]
+    return running.follow(screen, name, follow, lambda: _delete(api, job, screen))
 
 
 def _status(api: Api, name: str) -> str:
@@ -103,14 +97,6 @@ def _submit(api: Api, options: Options, screen: Screen) -> Object:
     return job
 
 
-def _interrupted(api: Api, job: Object, screen: Screen) -> None:
-    """Asks whether to delete the job; without a terminal, leaves it running."""
-    name = job["metadata"]["name"]
-    if screen.ask(f"delete the job {name}?"):
-        api.delete_job(job)
-        screen.report(f"{name} was deleted; its volume is kept")
-    else:
-        screen.report(
-            f"{name} keeps running; follow it with --logs={name}, end it with "
-            f"--delete={name}"
-        )
+def _delete(api: Api, job: Object, screen: Screen) -> None:
+    api.delete_job(job)
+    screen.report(f"{job['metadata']['name']} was deleted; its volume is kept")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from distmnist.core import flags
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.options import option, validate
-from distmnist.core.rules import Rule, at_least, one_of
+from distmnist.core.rules import at_least, matching, one_of
 from launch.submit import training
 
 USAGE = """Submits a training job to Slurm, and follows it to its end.
@@ -39,17 +38,13 @@ _CLUSTER = "Cluster"
 _ACTION = "Action"
 
 
-def _matches(pattern: str, text: str) -> Rule:
-    return Rule(text, re.compile(pattern).fullmatch)
-
-
-_NAME = _matches(r"[\w.+-]+", "letters, digits and any of _.+-")
-_TIME = _matches(
+_NAME = matching(r"[\w.+-]+", "letters, digits and any of _.+-")
+_TIME = matching(
     r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}",
     "minutes, minutes:seconds, hours:minutes:seconds or days-hours:minutes:seconds",
 )
-_MEMORY = _matches(r"\d+[KMGT]?", "megabytes, or a number with K, M, G or T")
-_ARRAY = _matches(r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "indices such as 0-3 or 1,2,5%2")
+_MEMORY = matching(r"\d+[KMGT]?", "megabytes, or a number with K, M, G or T")
+_ARRAY = matching(r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "indices such as 0-3 or 1,2,5%2")
 
 
 @dataclasses.dataclass(frozen=True)

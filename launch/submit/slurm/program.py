@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distmnist.core.config import Config
-from distmnist.core.errors import InputError, UserError
+from distmnist.core.errors import InputError
 from distmnist.core.whole_files import whole_file
-from launch.submit import training
+from launch.submit import running, training
 from launch.submit.screen import Screen
 from launch.submit.slurm import commands, follow, script
 from launch.submit.slurm import options as options_module
@@ -27,15 +27,9 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    screen = Screen("submit_slurm")
-    try:
-        return _run(*options_module.parse(argv), screen)
-    except UserError as error:
-        screen.report(str(error))
-        return error.exit_status
-    except KeyboardInterrupt:
-        screen.report("interrupted")
-        return 130
+    return running.run(
+        "submit_slurm", lambda screen: _run(*options_module.parse(argv), screen)
+    )
 
 
 def _run(options: Options, config: Config, screen: Screen) -> int:
@@ -48,9 +42,14 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
         job = commands.find(options.there)
     else:
         job = _submit(options, config, screen)
-    if options.delete:
+    name = options.there or options.name
+
+    def delete() -> None:
         commands.cancel(job)
-        screen.report(f"{options.delete} was cancelled; its run directory is kept")
+        screen.report(f"{name} was cancelled; its run directory is kept")
+
+    if options.delete:
+        delete()
         return 0
     last_step = training.last_step(options.training) if options.training else None
     if options.status:
@@ -60,11 +59,7 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
         return 0
     if options.detach:
         return 0
-    try:
-        return Follower(job, screen, last_step).run()
-    except KeyboardInterrupt:
-        _interrupted(job, options.logs or options.name, screen)
-        return 130
+    return running.follow(screen, name, Follower(job, screen, last_step).run, delete)
 
 
 def _submit(options: Options, config: Config, screen: Screen) -> str:
@@ -88,15 +83,3 @@ def _submit(options: Options, config: Config, screen: Screen) -> str:
     job = commands.submit(Path(directories[0], f"{options.name}.sbatch"))
     screen.report(f"{options.name} was submitted as job {job}")
     return job
-
-
-def _interrupted(job: str, name: str, screen: Screen) -> None:
-    """Asks whether to cancel the job; without a terminal, leaves it running."""
-    if screen.ask(f"cancel the job {name}?"):
-        commands.cancel(job)
-        screen.report(f"{name} was cancelled; its run directory is kept")
-    else:
-        screen.report(
-            f"{name} keeps running; follow it with --logs={name}, end it with "
-            f"--delete={name}"
-        )
