@@ -51,7 +51,7 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
     if options.delete:
         delete()
         return 0
-    last_step = training.last_step(options.training) if options.training else None
+    last_step = None if options.there else training.last_step(options.training)
     if options.status:
         for task in commands.tasks(job):
             step = follow.newest_progress(task, last_step)
@@ -64,6 +64,12 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
 
 def _submit(options: Options, config: Config, screen: Screen) -> str:
     """Writes the batch script to the run directory, and submits it."""
+    activate = Path(options.environment, "bin", "activate")
+    if not (options.container or activate.exists()):
+        raise InputError(
+            f"flag --environment={options.environment}: is no virtual environment, as "
+            "it has no bin/activate"
+        )
     launcher = options.launcher
     if launcher == "auto":
         launcher = "srun" if commands.supports_pmix() else "mpirun"
