@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -113,7 +114,9 @@ def test_a_sweep_is_interrupted_continued_and_compared(tmp_path: Path) -> None:
     assert sorted(trial["status"] for trial in ended.values()) == [0, 0, 1]
     again = run(short, cwd=tmp_path, timeout=200)
     assert "3 trials, 2 of them done" in again.stderr
-    assert again.stdout == done.stdout
+    # Of the one that fails again, it depends on time how many steps go together.
+    first, second = (re.sub(r"at step \d", "", p.stdout) for p in (done, again))
+    assert second == first
 
 
 @pytest.mark.parametrize(

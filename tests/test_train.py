@@ -382,12 +382,21 @@ def test_a_failure_on_one_rank_in_mid_run_ends_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.ranks
-def test_ranks_that_do_not_find_each_other_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("foreign", "message"),
+    [
+        ("OMPI_COMM_WORLD", "a launcher started 2 ranks, but Horovod sees 1"),
+        ("PMI", "the mpiexec of MPICH or Intel MPI started 2 ranks, but Horovod"),
+    ],
+)
+def test_ranks_that_do_not_find_each_other_end(
+    tmp_path: Path, foreign: str, message: str
+) -> None:
     # What a foreign mpirun does: each rank runs as a single process.
-    foreign = {"PMI_SIZE": "2", "PMI_RANK": "0", "OPAL_PREFIX": sys.prefix}
-    done = run((*TRAIN, *QUICK), 2, cwd=tmp_path, env=foreign)
+    env = {f"{foreign}_SIZE": "2", f"{foreign}_RANK": "0", "OPAL_PREFIX": sys.prefix}
+    done = run((*TRAIN, *QUICK), 2, cwd=tmp_path, env=env)
     (reported,) = messages(done.stderr)
-    assert "a launcher started 2 ranks, but Horovod sees 1" in reported
+    assert message in reported
 
 
 @pytest.mark.ranks
