@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 PINS = (HERE / "launch" / "constraints.in").read_text(encoding="utf-8")
 SOURCE = (HERE / "distmnist" / "__init__.py").read_text(encoding="utf-8")
+MAIN = (HERE / "distmnist" / "__main__.py").read_text(encoding="utf-8")
 
 
 def find(pattern: str, text: str) -> str:
@@ -38,16 +39,7 @@ def pinned(name: str) -> str:
     return f"{name}=={version}"
 
 
-PROGRAMS = (
-    "train",
-    "evaluate",
-    "predict",
-    "export",
-    "report",
-    "prepare",
-    "sweep",
-    "track",
-)
+PROGRAMS = re.findall(r"\w+", find(r"^PROGRAMS = \(([^)]+)\)", MAIN))
 
 setup(
     name="distmnist",

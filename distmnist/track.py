@@ -13,8 +13,9 @@ from distmnist import cli
 from distmnist.core.config import Config
 from distmnist.core.errors import RunError, UserError
 from distmnist.core.options import reuse, validate
+from distmnist.core.registry import describe
 from distmnist.core.run_directory import RunDirectory
-from distmnist.core.trackers import check_installed
+from distmnist.core.trackers import TRACKERS, check_installed
 from distmnist.distributed.cluster import Cluster
 
 
@@ -28,7 +29,7 @@ class Options:
     trackers: tuple[str, ...] = reuse(
         Config,
         "trackers",
-        help="Experiment trackers: mlflow, wandb.",
+        help=f"Experiment trackers. {describe(TRACKERS)}.",
         required=True,
     )
 

@@ -14,6 +14,7 @@ from distmnist.core.data_options import DataOptions
 from distmnist.core.errors import InputError
 from distmnist.core.optimizer_options import OptimizerOptions
 from distmnist.core.options import option, options_of, validate
+from distmnist.core.registry import describe
 from distmnist.core.rules import (
     BEST_METRIC,
     POSITIVE,
@@ -89,7 +90,8 @@ class Config(DataOptions, OptimizerOptions, TrainingOptions):
     )
     trackers: tuple[str, ...] = option(
         (),
-        "Experiment trackers to which rank 0 publishes the metrics: mlflow, wandb.",
+        "Experiment trackers to which rank 0 publishes the metrics. "
+        f"{describe(TRACKERS)}.",
         OUTPUT,
         each_of(*TRACKERS),
     )

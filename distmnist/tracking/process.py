@@ -51,7 +51,7 @@ class _End:
     def _wait(self) -> NoReturn:
         self.finished = sys.stdin.buffer.read() == FINISHED
         self.come.set()
-        threading.Event().wait(LAST_SECONDS[self.finished])
+        time.sleep(LAST_SECONDS[self.finished])
         self.exit(1)
 
     def exit(self, status: int) -> NoReturn:
