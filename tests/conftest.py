@@ -13,6 +13,7 @@ import pytest
 
 from distmnist.distributed import launchers, process
 from tests import launching
+from tests.launch import slurm_site
 
 # Before any test module imports TensorFlow.
 process.prepare_environment(launchers.single_process({}))
@@ -65,3 +66,12 @@ def mnist_dir() -> Path:
     if not (directory / "train-images-idx3-ubyte.gz").exists():
         pytest.skip(f"no MNIST in {directory}; set DISTMNIST_TEST_MNIST to its path")
     return directory
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[slurm_site.Site]:
+    """A Slurm site of two nodes; skips the test where there can be none."""
+    if reason := slurm_site.missing():
+        pytest.skip(reason)
+    with slurm_site.Site(tmp_path_factory.mktemp("site")) as started:
+        yield started

@@ -282,10 +282,17 @@ SEQUENCES = [
 @pytest.mark.ranks
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("launcher", [*LAUNCHERS, "srun"])
 def test_any_sequence_of_signals_leaves_a_checkpoint(
-    tmp_path: Path, launcher: str
+    tmp_path: Path,
+    launcher: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if launcher == "srun":
+        prefix = request.getfixturevalue("site").prefix("ctl")
+        srun = (*prefix, "srun", "--nodes=2", "--ntasks=2", "--mpi=pmix")
+        monkeypatch.setitem(LAUNCHERS, launcher, srun)
     run_ = Run(tmp_path)
     for names, gap in [(("TERM",), 0.0), *SEQUENCES]:
         with run_.start(launcher) as job:

@@ -24,6 +24,7 @@ from distmnist.tracking.publisher import Publisher, describe_error, load
 from distmnist.tracking.state import State
 
 _SECONDS = 5.0  # at least, between looks at the file
+_MOST_SECONDS = 120.0
 _PAUSE = 20  # times as long as a look takes
 _RETRY_SECONDS = 60.0  # after a failure
 _NICE = 10  # rank 0 may be pinned to the same core
@@ -86,14 +87,16 @@ def main(name: str, log_dir: str) -> NoReturn:
                 state = State(directory.tracker(name))
                 publisher = Publisher(directory, load(name), state)
             publisher.publish()
+            # Reading a file of a long run takes its time; what the first look takes is
+            # the import of the tracker.
+            seconds = _PAUSE * (time.monotonic() - begin) if said else 0.0
+            seconds = min(max(_SECONDS, seconds), _MOST_SECONDS)
             if not said:
                 logging.info("%s: %s", name, publisher.where)
                 said = True
             if is_last:
                 publisher.end(end.finished)
                 end.exit(0)
-            # Reading a file of a long run takes its time.
-            seconds = max(_SECONDS, _PAUSE * (time.monotonic() - begin))
         except Exception as error:  # of any kind; said once
             if not warned:
                 logging.warning(

@@ -5,6 +5,12 @@
 newest() { (cd "$log_dir" && ls model.ckpt-*.index) 2>/dev/null | sort -V | tail -n 1; }
 before=$(newest)
 
+# A step daemon that was killed leaves files of PMIx, named by job and step, on which a
+# step of the same number fails there: so the step of this start gets another.
+if [[ ${command[0]} == srun ]]; then
+  for ((i = 0; i < ${SLURM_RESTART_COUNT:-0} % 10; i++)); do srun --mpi=none -N1 -n1 true; done
+fi
+
 # Before the time limit and on preemption, Slurm signals the tasks: they write a
 # checkpoint and end with status 143. With mpirun, --signal has it signal this script
 # alone, for mpirun's own processes would end of the signal before the ranks.

@@ -55,6 +55,10 @@ class Site:
         command = ["bash", str(_SCRIPT), verb, str(self.directory), *map(str, words)]
         subprocess.run(command, check=True, timeout=timeout)
 
+    def prefix(self, host: str) -> tuple[str, ...]:
+        """Returns the words before a command that runs it on a host."""
+        return ("bash", str(_SCRIPT), "exec", str(self.directory), host)
+
     def crash(self, node: str) -> None:
         """Ends a node at once."""
         self._call("crash", node, timeout=30)
@@ -64,12 +68,11 @@ class Site:
         self._call("boot", node, timeout=60)
 
     def run(
-        self, *words: object, timeout: float = 120
+        self, *words: object, host: str = "ctl", timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command on the login node."""
-        on_login = ("bash", _SCRIPT, "exec", self.directory, "ctl")
+        """Runs a command on a host, by default on the login node."""
         return subprocess.run(
-            [str(word) for word in (*on_login, *words)],
+            [*self.prefix(host), *map(str, words)],
             cwd=self.directory,
             env=environment(),
             stdin=subprocess.DEVNULL,

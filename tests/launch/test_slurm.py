@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.launch import slurm_site
 from tests.launch.slurm_site import Site, records
 from tests.launching import MPIRUN, TRAIN, run
 
-pytestmark = [
-    pytest.mark.ranks,
-    pytest.mark.skipif(bool(slurm_site.missing()), reason=slurm_site.missing()),
-]
+pytestmark = pytest.mark.ranks
 
 DATA = ("--dataset=digits", "--hidden1=16", "--hidden2=8", "--batch_size=20")
 EVERY = 10
 # Long enough for an event in the middle.
 LONG = (*DATA, f"--log_every={EVERY}", f"--steps_per_call={EVERY}", "--eval_every=0")
 LAUNCHERS = ("srun", "mpirun")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(tmp_path_factory.mktemp("site")) as started:
-        yield started
+# How often each event is tried.
+TIMES = int(os.environ.get("DISTMNIST_TEST_TIMES", "1"))
 
 
 @pytest.mark.timeout(300)
@@ -84,16 +76,33 @@ def test_srun_without_pmix_is_told_in_one_line(site: Site) -> None:
         assert "srun started 2 tasks without PMIx: use srun --mpi=pmix" in line
 
 
-def start(site: Site, launcher: str, log_dir: Path, *flags: str, steps: int) -> str:
-    """Submits a long job, and waits until it trains; returns its number."""
+def start(site: Site, launcher: str, log_dir: Path, *flags: str) -> str:
+    """Submits a job without an end, and waits until it trains; returns its number."""
     output = site.submit(
-        *("--nodes=2", f"--launcher={launcher}", "--detach", *flags, "--"),
-        *(*LONG, f"--max_steps={steps}", "--checkpoint_every=0"),
-        f"--log_dir={log_dir}",
+        *("--nodes=2", f"--launcher={launcher}", f"--name={launcher}", "--detach"),
+        *("--", *LONG, "--max_steps=100000000", f"--log_dir={log_dir}", *flags),
     )
     number = re.findall(r"as job (\d+)", output)[0]
-    site.wait(lambda: len(records(log_dir, "train")) > 3, log_dir, 90)
+    train(site, log_dir, 0)
     return str(number)
+
+
+def train(site: Site, log_dir: Path, before: int) -> int:
+    """Waits until a job has taken some steps; returns the last of them."""
+    steps = before + 4 * EVERY
+    site.wait(lambda: reached(log_dir) >= steps, log_dir, 90)
+    return reached(log_dir)
+
+
+def wait_for_start(site: Site, log_dir: Path, restarts: int) -> None:
+    """Waits until a job has been started again so often, and trains."""
+    site.wait(lambda: len(records(log_dir, "start")) > restarts, log_dir, 150)
+
+
+def reached(log_dir: Path) -> int:
+    """Returns the last step in the metrics; 0 without one."""
+    found = records(log_dir, "train")
+    return found[-1]["step"] if found else 0
 
 
 def checkpoint(log_dir: Path) -> int:
@@ -102,45 +111,93 @@ def checkpoint(log_dir: Path) -> int:
     return max((int(p.stem.rpartition("-")[2]) for p in found), default=-1)
 
 
+def cancel(site: Site, number: str, log_dir: Path) -> None:
+    """Cancels a job; nothing of it may be left on any node."""
+    site.run("scancel", number)
+    site.wait(lambda: site.job(number).state == "CANCELLED", log_dir, 60)
+    assert not site.run("pgrep", "-af", "distmnist.train").stdout
+
+
 @pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.timeout(60 + 120 * TIMES)
 def test_a_cancelled_job_saves_and_is_not_requeued(
     site: Site, tmp_path: Path, launcher: str
 ) -> None:
-    number = start(site, launcher, tmp_path, f"--name=c-{launcher}", steps=10**6)
-    reached = records(tmp_path, "train")[-1]["step"]
-    output = site.submit(f"--delete=c-{launcher}")
-    assert "was cancelled; its run directory is kept" in output
-    site.wait(lambda: site.job(number).state == "CANCELLED", tmp_path, 60)
-    assert checkpoint(tmp_path) >= reached
+    for time_ in range(TIMES):
+        log_dir = tmp_path / str(time_)
+        number = start(site, launcher, log_dir, "--checkpoint_every=0")
+        step = reached(log_dir)
+        output = site.submit(f"--delete={launcher}")
+        assert "was cancelled; its run directory is kept" in output
+        cancel(site, number, log_dir)
+        assert checkpoint(log_dir) >= step
     assert site.submit(f"--logs={number}", status=143)
-    assert not site.run("pgrep", "-f", "distmnist.train").stdout
+
+
+def preempt(site: Site, number: str, seconds: int) -> None:
+    """Lets a job with precedence take the nodes, with a grace time."""
+    site.run("scontrol", "update", "PartitionName=low", f"GraceTime={seconds}")
+    site.run("sbatch", "-p", "high", "-N2", "--exclusive", "--wrap=sleep 1")
+
+
+def lose(site: Site, number: str) -> None:
+    """Ends a node of a job, and starts it again when Slurm has noticed."""
+    node = f"n{1 + site.job(number).restarts % 2}"
+    site.crash(node)
+    site.wait(lambda: site.job(number).state != "RUNNING", site.directory, 60)
+    site.boot(node)
+
+
+def limit(site: Site, number: str) -> None:
+    """Sets a time limit, of which the signal comes at the latest in half a minute."""
+    site.run("scontrol", "update", f"JobId={number}", "TimeLimit=2")
+
+
+EVENTS: dict[str, Callable[[Site, str], object]] = {
+    "preempted": lambda site, number: preempt(site, number, 30),
+    "preempted at once": lambda site, number: preempt(site, number, 0),
+    "requeued": lambda site, number: site.run("scontrol", "requeue", number),
+    "time limit": limit,
+    "node lost": lose,
+}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(120 + 150 * TIMES)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize("event", ["preempted", "preempted at once", "time", "requeue"])
+@pytest.mark.parametrize("event", EVENTS)
 def test_a_job_that_is_interrupted_continues_by_itself(
     site: Site, tmp_path: Path, launcher: str, event: str
 ) -> None:
-    seconds = 0 if event == "preempted at once" else 30
-    site.run("scontrol", "update", "PartitionName=low", f"GraceTime={seconds}")
-    limit = ("--time=5",) if event == "time" else ()
-    number = start(site, launcher, tmp_path, *limit, steps=10**6)
-    reached = records(tmp_path, "train")[-1]["step"]
-    if event.startswith("preempted"):
-        site.run("sbatch", "-p", "high", "-N2", "--exclusive", "--wrap=sleep 2")
-    elif event == "requeue":
-        site.run("scontrol", "requeue", number)
-    # The signal comes at the latest 80 seconds before five minutes.
-    site.wait(lambda: len(records(tmp_path, "start")) == 2, tmp_path, 320)
-    resumed = records(tmp_path, "start")[1]
-    assert resumed["step"] >= reached
-    assert resumed["job"] == f"Slurm {number}, restart 1"
-    after = resumed["step"] + 3 * EVERY
-    site.wait(lambda: records(tmp_path, "train")[-1]["step"] > after, tmp_path, 60)
+    leaves_time = event != "node lost"
+    every = 0 if leaves_time else 2 * EVERY  # fewer than `train` waits for
+    number = start(site, launcher, tmp_path, f"--checkpoint_every={every}")
+    for restarts in range(1, TIMES + 1):
+        step = reached(tmp_path) if leaves_time else checkpoint(tmp_path)
+        assert step > 0
+        EVENTS[event](site, number)
+        wait_for_start(site, tmp_path, restarts)
+        resumed = records(tmp_path, "start")[restarts]
+        assert resumed["step"] >= step
+        assert resumed["job"] == f"Slurm {number}, restart {restarts}"
+        train(site, tmp_path, resumed["step"])
     steps = [line["step"] for line in records(tmp_path, "train")]
-    assert steps == sorted(set(steps))
-    assert max(b - a for a, b in itertools.pairwise(steps)) <= EVERY
-    site.run("scancel", number)
-    site.wait(lambda: site.job(number).state == "CANCELLED", tmp_path, 60)
+    assert steps == list(range(EVERY, steps[-1] + 1, EVERY))
+    cancel(site, number, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 120 * TIMES)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_job_whose_step_daemon_is_killed_continues_by_itself(
+    site: Site, tmp_path: Path, launcher: str
+) -> None:
+    for time_ in range(TIMES):
+        log_dir = tmp_path / str(time_)
+        number = start(site, launcher, log_dir, "--checkpoint_every=0")
+        step = reached(log_dir)
+        pattern = rf"slurmstepd: \[{number}\.0\]"
+        site.run("pkill", "-KILL", "-f", pattern, host="n2")
+        wait_for_start(site, log_dir, 1)
+        assert records(log_dir, "start")[1]["step"] >= step
+        cancel(site, number, log_dir)

@@ -58,7 +58,10 @@ def test_the_script_says_what_the_flags_do() -> None:
         *("output='/shared/a b/logs/x/slurm-%j.out'", "open-mode=append", "requeue"),
         *("signal=TERM@90", "exclusive --nice"),
     ]
-    assert "\n  srun --mpi=pmix --kill-on-bad-exit python -m distmnist.train\n" in text
+    assert (
+        "\n  srun --mpi=pmix --kill-on-bad-exit --wait=30 python -m distmnist.train\n"
+        in text
+    )
     assert "signal=B:USR1@80" in directives(render(launcher="mpirun"))
     # A container has a Python of its own.
     assert "activate" in render()

@@ -71,13 +71,15 @@ def records(content: bytes) -> Iterator[bytes]:
         offset += 7 + size
 
 
+@pytest.mark.timeout(400)  # the trackers take long to import
 def test_an_interrupted_run_is_one_run_of_each_tracker(tmp_path: Path) -> None:
     steps = "--max_steps=1000000"
     with Job((*TRAIN, *FLAGS, BOTH, steps), tmp_path, OFFLINE) as job:
         directory = RunDirectory(tmp_path / "run")
         files = [directory.tracker(name) for name in ("mlflow", "wandb")]
         job.wait_for(
-            lambda: all(f.exists() and "train" in f.read_text() for f in files)
+            lambda: all(f.exists() and "train" in f.read_text() for f in files),
+            seconds=240,
         )
         # A kill: the newest steps that are published are in no checkpoint.
         os.kill(job.pid, signal.SIGKILL)

@@ -114,7 +114,7 @@ def rejection(error: ApiException) -> InputError:
     if error.status == 404 and not status.get("details", {}).get("name"):
         return InputError(
             "the cluster has no MPIJob resource: install the MPI Operator "
-            "(docs/deployment.md), or train with --workers=1, which does not require "
+            "(docs/kubernetes.md), or train with --workers=1, which does not require "
             "it"
         )
     if "exceeded quota" in message:

@@ -105,11 +105,13 @@ def _settings(
 
 def _launching(options: Options, launcher: str) -> Iterator[str]:
     """Yields the lines that define the command."""
-    words = [] if launcher == "mpirun" else ["srun", "--mpi=pmix", "--kill-on-bad-exit"]
     if launcher == "mpirun":
         words = [shlex.quote(str(_LAUNCH / "graceful.sh")), "mpirun"]
-    elif options.cpus_per_worker:
-        yield "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"
+    else:
+        # Without --wait it waits for ever for a node whose step daemon was killed.
+        words = ["srun", "--mpi=pmix", "--kill-on-bad-exit", "--wait=30"]
+        if options.cpus_per_worker:
+            yield "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK"
     if options.container:
         words += ["apptainer", "exec", *(["--nv"] if options.gpus_per_node else [])]
         words.append(shlex.quote(options.container))
