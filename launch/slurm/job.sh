@@ -5,21 +5,25 @@
 newest() { (cd "$log_dir" && ls model.ckpt-*.index) 2>/dev/null | sort -V | tail -n 1; }
 before=$(newest)
 
-# A step daemon that was killed leaves files of PMIx, named by job and step, on which a
-# step of the same number fails there: so the step of this start gets another.
-if [[ ${command[0]} == srun ]]; then
-  for ((i = 0; i < ${SLURM_RESTART_COUNT:-0} % 10; i++)); do srun --mpi=none -N1 -n1 true; done
-fi
-
 # Before the time limit and on preemption, Slurm signals the tasks: they write a
 # checkpoint and end with status 143. With mpirun, --signal has it signal this script
 # alone, for mpirun's own processes would end of the signal before the ranks.
 trap 'kill -TERM $training 2>/dev/null' USR1
-"${command[@]}" &
-training=$!
-while kill -0 $training 2>/dev/null; do wait $training; done
-wait $training
-status=$?
+for attempt in 1 2 3; do
+  metrics=$(cksum "$log_dir/metrics.jsonl" 2>/dev/null)
+  "${command[@]}" &
+  training=$!
+  while kill -0 $training 2>/dev/null; do wait $training; done
+  wait $training
+  status=$?
+  # Slurm may fail to start the ranks: on a node that has just come back, or where a step
+  # daemon was killed, whose files break a step of the same job and number. The next has
+  # another. Status 205: see below.
+  ((status > 128 && status != 143 && status != 205 && attempt < 3)) || break
+  [[ $(cksum "$log_dir/metrics.jsonl" 2>/dev/null) == "$metrics" ]] || break
+  echo "job.sh: status $status before training began: started again" >&2
+  sleep 5
+done
 
 # 205: on preemption, mpirun has lost its process on another node while the ranks saved.
 # scancel ends this script, too, which then does not come so far.
