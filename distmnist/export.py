@@ -98,7 +98,10 @@ def _card(saved: Saved) -> str:
     software = [line for line in logged if line["kind"] == "start"]
     assert saved.checkpoint
     return model_card.text(
-        saved.checkpoint.metadata, metrics, software[-1] if software else {}
+        saved.checkpoint.metadata,
+        metrics,
+        software[-1] if software else {},
+        saved.raw_weights,
     )
 
 

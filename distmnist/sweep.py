@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from types import FrameType
 
@@ -76,6 +78,14 @@ class Options:
     def __post_init__(self) -> None:
         """Checks all values."""
         validate(self)
+        try:
+            words = shlex.split(self.launcher)
+        except ValueError as error:
+            raise InputError(f"flag --launcher={self.launcher}: {error}") from None
+        if words and not shutil.which(words[0]):
+            raise InputError(
+                f"flag --launcher={self.launcher}: there is no program {words[0]}"
+            )
 
 
 def main() -> None:
@@ -85,7 +95,13 @@ def main() -> None:
 
 def _sweep(options: Options, cluster: Cluster) -> None:
     shared = [text for text in options.varied if text.startswith("-")]
-    varied = points.parse([text for text in options.varied if text not in shared])
+    types = typing.get_type_hints(Config)
+    whole = [
+        field.name for field in dataclasses.fields(Config) if types[field.name] is int
+    ]
+    varied = points.parse(
+        [text for text in options.varied if text not in shared], whole
+    )
     if not varied:
         raise InputError("nothing is varied: give NAME=VALUE,VALUE,... before --")
     if "log_dir" in varied or any("log_dir" in text for text in shared):

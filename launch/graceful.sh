@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# launch/graceful.sh COMMAND...: runs `mpirun ...`. On SIGTERM, SIGHUP or SIGINT, the
-# job has time to write a checkpoint and to choose its exit status, 143 or 130.
+# launch/graceful.sh COMMAND...: runs `mpirun ...` or `srun ...`. On SIGTERM, SIGHUP or
+# SIGINT, the job has time to write a checkpoint and to choose its exit status, 143 or 130.
 #
-# mpirun kills its ranks one second after either signal and exits with status 1, but
-# only forwards SIGUSR1 and SIGUSR2, which distmnist's ranks handle in the same way.
+# mpirun kills its ranks one second after either signal and exits with status 1, and srun
+# has Slurm kill them; but both only forward SIGUSR1 and SIGUSR2, which distmnist's ranks
+# handle in the same way.
 set -u
 
 "$@" &

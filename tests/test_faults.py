@@ -279,6 +279,13 @@ SEQUENCES = [
 ]
 
 
+def send_to_all(job: Job, name: str) -> None:
+    """Sends a signal to every process of a job."""
+    for pid in job.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.Signals[f"SIG{name}"])
+
+
 @pytest.mark.ranks
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
@@ -289,19 +296,22 @@ def test_any_sequence_of_signals_leaves_a_checkpoint(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if launcher == "srun":
-        prefix = request.getfixturevalue("site").prefix("ctl")
-        srun = (*prefix, "srun", "--nodes=2", "--ntasks=2", "--mpi=pmix")
-        monkeypatch.setitem(LAUNCHERS, launcher, srun)
+    deliver = send_to_all
+    if launcher == "srun":  # by Slurm: a signal to srun itself has Slurm kill its tasks
+        site = request.getfixturevalue("site")
+        srun = ("srun", "--nodes=2", "--ntasks=2", "--mpi=pmix")
+        monkeypatch.setitem(LAUNCHERS, launcher, (*site.prefix("ctl"), *srun))
+
+        def deliver(job: Job, name: str) -> None:
+            site.run("scancel", "--user=root", f"--signal={name}")
+
     run_ = Run(tmp_path)
     for names, gap in [(("TERM",), 0.0), *SEQUENCES]:
         with run_.start(launcher) as job:
             reached = run_.logged()
             for number, name in enumerate(names):
                 time.sleep(gap if number else 0)
-                for pid in job.processes():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.Signals[f"SIG{name}"])
+                deliver(job, name)
             assert job.end(40) != 0
             assert run_.saved() >= reached, f"{names}, {gap} s apart:\n{job.output()}"
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from distmnist import sweep
 from distmnist.core.errors import InputError
 from distmnist.sweeping import points, results
 from distmnist.sweeping.results import Result
@@ -29,6 +30,18 @@ def test_a_grid_has_all_combinations() -> None:
     assert points.grid(varied) == [
         {"a": a, "b": b, "c": "x"} for a in "12" for b in ("0.01", "0.1", "1")
     ]
+
+
+def test_no_combination_comes_twice() -> None:
+    assert points.grid(points.parse(["a=1,1", "b=1..1.0001/3"])) == [
+        {"a": "1", "b": "1"}
+    ]
+
+
+def test_a_range_of_whole_numbers_has_whole_numbers() -> None:
+    varied = points.parse(["size=1..3/5", "rate=1..3/3"], ["size"])
+    assert {point["size"] for point in points.grid(varied)} == {"1", "2", "3"}
+    assert points.grid(varied)[1]["rate"] == "1.732"
 
 
 @settings(max_examples=50)
@@ -64,6 +77,21 @@ def test_what_is_no_variation_is_refused(text: str) -> None:
 def test_names_are_those_of_one_directory(value: str) -> None:
     name = points.name({"model": value})
     assert "/" not in name and "," not in name and name.startswith("model=")
+    assert len(name) < 230
+
+
+@pytest.mark.parametrize(
+    ("launcher", "reason"),
+    [
+        ('"', "No closing quotation"),
+        ("nosuchprogram -np 2", "no program nosuchprogram"),
+    ],
+)
+def test_a_launcher_that_cannot_be_started_is_refused(
+    launcher: str, reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        sweep.Options(varied=("a=1",), launcher=launcher)
 
 
 def test_the_best_is_first_and_failures_are_last() -> None:

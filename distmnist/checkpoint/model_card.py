@@ -58,6 +58,7 @@ def text(
     metadata: Metadata,
     metrics: Mapping[str, Mapping[str, float]],
     software: Mapping[str, Any],
+    raw_weights: bool = False,
 ) -> str:
     """Returns the model card of a checkpoint, as Markdown.
 
@@ -65,14 +66,19 @@ def text(
         metadata: of the checkpoint.
         metrics: of each split at its step, by name; empty if it was not evaluated.
         software: fields of the "start" line of metrics.jsonl.
+        raw_weights: the model has the parameters, of which the run, if it has a moving
+            average of them, evaluates that.
     """
     config, data = metadata.config, metadata.dataset
-    averaged = config.get("ema_decay")
+    average = config.get("ema_decay")
+    averaged = f"their moving average, {average:g} a step" if average else ""
+    if average and raw_weights:
+        averaged, metrics = "of the last step, without their moving average", {}
     rows = {
         "network": "given to fit as an object"
         if metadata.own_network
         else config.get("model", ""),
-        "parameters": f"their moving average, {averaged:g} a step" if averaged else "",
+        "parameters": averaged,
         "data set": f"{data.name}: {data.source}",
         "SHA-256 of the data": data.fingerprint,
         **(_of_spec(metadata.spec) if metadata.spec else {}),
@@ -88,11 +94,15 @@ def text(
             "",
             "## Metrics",
             "",
-            *(_metrics(metrics) if metrics else ["It was not evaluated at this step."]),
+            *(
+                _metrics(metrics)
+                if metrics
+                else ["They were not evaluated at this step."]
+            ),
             "",
             "## Configuration",
             "",
-            "All that is not a default:",
+            "Of the last start, all that is not a default:",
             "",
             *(f"    --{name}={as_text(value)}" for name, value in _changed(config)),
             "",

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 _WITH_MOMENTUM = ("sgd", "lars", "rmsprop")
 _DECAY = ("lr_decay_steps", "lr_decay_epochs", "lr_min")
+_OF_SCHEDULES = {
+    "lr_decay_rate": ("step", "exponential"),
+    "lr_drops": ("step",),
+    "lr_power": ("polynomial",),
+}
 
 
 def check_combinations(config: Config) -> None:
@@ -55,6 +60,30 @@ def check_combinations(config: Config) -> None:
         f"flag --{given[0] if given else ''}: give --lr_schedule, too; a constant "
         "learning rate does not decay",
     )
+    for name, schedules in _OF_SCHEDULES.items():
+        _refuse(
+            getattr(config, name) != _default(config, name)
+            and config.lr_schedule not in schedules,
+            f"flag --{name}: is for --lr_schedule={' or '.join(schedules)}",
+        )
+    _refuse(
+        config.lr_schedule == "step" and not config.lr_drops,
+        "flag --lr_drops: must be given, as --lr_schedule=step has no other",
+    )
+    _refuse(
+        config.weight_decay_on != _default(config, "weight_decay_on")
+        and not (config.weight_decay or optimizer == "lars"),
+        "flag --weight_decay_on: give --weight_decay, too",
+    )
+    _refuse(
+        config.weight_decay_on != _default(config, "weight_decay_on") and is_own,
+        f"flag --weight_decay_on: is not for --optimizer={optimizer}, which decides "
+        "itself: see exclude_from_weight_decay of Keras",
+    )
+    _refuse(
+        config.early_stopping_min_change and not config.early_stopping_patience,
+        "flag --early_stopping_min_change: give --early_stopping_patience, too",
+    )
     _refuse(
         config.lr_min > config.learning_rate,
         f"flag --lr_min={config.lr_min:g}: must be at most "
@@ -65,6 +94,10 @@ def check_combinations(config: Config) -> None:
         "flags --early_stopping_patience and --eval_every=0: give an interval of "
         "evaluations",
     )
+
+
+def _default(config: Config, name: str) -> object:
+    return type(config).__dataclass_fields__[name].default
 
 
 def _refuse(condition: object, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -70,9 +71,7 @@ class KerasRule:
             UserError: there is no such function, or what it returns cannot be used.
         """
         create = registry.load("optimizer", config.optimizer, registry.OPTIMIZERS)
-        with user_code.reported():
-            self._optimizer = create(config)
-        _check(self._optimizer, config.optimizer)
+        self._optimizer = _create(create, config)
         self._optimizer.learning_rate = learning_rate
         self._variables = list(variables.values())
         if config.optimizer in registry.OPTIMIZERS:
@@ -80,7 +79,15 @@ class KerasRule:
             self._optimizer.exclude_from_weight_decay(
                 var_list=[v for v, yes in zip(self._variables, is_decayed) if not yes]
             )
-        self.slots = _build(self._optimizer, variables)
+        try:
+            with user_code.reported():
+                self.slots = _build(self._optimizer, variables)
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"flag --optimizer={config.optimizer}: cannot be used with variables "
+                f"of TensorFlow ({type(error).__name__}: {reason})"
+            ) from error
 
     def resume(self, step: int) -> None:
         """Continues after so many steps, which corrections of bias depend on."""
@@ -108,8 +115,7 @@ def _build(
         return slot
 
     optimizer.add_variable_from_reference = add_named
-    with user_code.reported():
-        optimizer.build(list(variables.values()))
+    optimizer.build(list(variables.values()))
     named = {id(slot) for slot in slots.values()}
     others = [
         variable.value
@@ -120,11 +126,30 @@ def _build(
     return slots
 
 
-def _check(optimizer: Any, name: str) -> None:
+def _create(create: Any, config: Config) -> keras.Optimizer:
+    """Calls a function that returns an optimizer, and checks both."""
+    flag = f"flag --optimizer={config.optimizer}"
+    try:
+        inspect.signature(create).bind(config)
+    except TypeError as error:
+        raise InputError(
+            f"{flag}: must be a function of the configuration ({error})"
+        ) from None
+    with user_code.reported():
+        optimizer = create(config)
+    _check(optimizer, flag)
+    return optimizer
+
+
+def _check(optimizer: Any, flag: str) -> None:
     """Raises InputError if an optimizer cannot be used."""
     if not isinstance(optimizer, keras.Optimizer):
         problem = f"returned a {type(optimizer).__name__}, not a keras.Optimizer"
-    elif isinstance(optimizer.get_config()["learning_rate"], dict):
+    elif isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        problem = "scales the loss, which is not done here; return its inner optimizer"
+    elif type(optimizer).update_step is keras.Optimizer.update_step:
+        problem = f"returned a {type(optimizer).__name__}, which has no update_step"
+    elif isinstance(optimizer.get_config().get("learning_rate"), dict):
         problem = (
             "has a learning rate schedule of its own; leave it out, and give "
             "--learning_rate and --lr_schedule"
@@ -138,4 +163,4 @@ def _check(optimizer: Any, name: str) -> None:
         )
     else:
         return
-    raise InputError(f"flag --optimizer={name}: {problem}")
+    raise InputError(f"{flag}: {problem}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import NamedTuple
 from urllib.parse import quote
 
 from distmnist.core.errors import InputError
@@ -14,18 +16,42 @@ from distmnist.core.errors import InputError
 Point = dict[str, str]
 """Value of each flag that is varied, as text."""
 
-Varied = dict[str, "list[str] | tuple[float, float, int]"]
-"""By flag: values, or a range and its number of points."""
+
+class Range(NamedTuple):
+    """A range of values.
+
+    Attributes:
+        low: the least.
+        high: the greatest.
+        number: points in a grid.
+        is_whole: its values are whole numbers.
+    """
+
+    low: float
+    high: float
+    number: int
+    is_whole: bool
+
+    def at(self, fraction: float) -> str:
+        """Returns the value at a fraction of the range, in equal ratios."""
+        value = self.low * (self.high / self.low) ** fraction
+        return str(round(value)) if self.is_whole else f"{value:.4g}"
+
+
+Varied = dict[str, "list[str] | Range"]
+"""By flag: values, or a range."""
 
 _RANGE = re.compile(r"(?P<low>[^/]+?)\.\.(?P<high>[^/]+?)(?:/(?P<count>\d+))?")
 _POINTS = 5  # of a range in a grid
+_MOST_CHARACTERS = 200  # of a name
 
 
-def parse(texts: Sequence[str]) -> Varied:
-    """Returns what is varied, by flag: values, or a range and its number of points.
+def parse(texts: Sequence[str], whole: Container[str] = ()) -> Varied:
+    """Returns what is varied, by flag: values, or a range.
 
     Args:
         texts: NAME=VALUE,VALUE,... or NAME=LOW..HIGH or NAME=LOW..HIGH/POINTS.
+        whole: names of flags whose values are whole numbers.
 
     Raises:
         InputError: a text is of none of these forms, or a name comes twice.
@@ -39,11 +65,11 @@ def parse(texts: Sequence[str]) -> Varied:
                 "each name once; flags of all trials come after --"
             )
         match = _RANGE.fullmatch(values)
-        found[name] = _range(text, match) if match else values.split(",")
+        found[name] = _range(text, match, name in whole) if match else values.split(",")
     return found
 
 
-def _range(text: str, match: re.Match[str]) -> tuple[float, float, int]:
+def _range(text: str, match: re.Match[str], is_whole: bool) -> Range:
     try:
         low, high = float(match["low"]), float(match["high"])
     except ValueError:
@@ -54,24 +80,24 @@ def _range(text: str, match: re.Match[str]) -> tuple[float, float, int]:
             f"argument {text}: a range LOW..HIGH/POINTS is of two positive numbers, "
             "the first less than the second, and of at least 2 points"
         )
-    return low, high, count
+    return Range(low, high, count, is_whole)
 
 
 def grid(varied: Varied) -> list[Point]:
-    """Returns all combinations; the points of a range are in equal ratios.
+    """Returns all combinations, each once; points of a range are in equal ratios.
 
     Args:
         varied: of `parse`.
     """
     values = [
-        each if isinstance(each, list) else _spaced(*each) for each in varied.values()
+        each if isinstance(each, list) else _spaced(each) for each in varied.values()
     ]
-    return [dict(zip(varied, point)) for point in itertools.product(*values)]
+    once = [dict.fromkeys(each) for each in values]
+    return [dict(zip(varied, point)) for point in itertools.product(*once)]
 
 
-def _spaced(low: float, high: float, count: int) -> list[str]:
-    ratio = high / low
-    return [f"{low * ratio ** (i / (count - 1)):.4g}" for i in range(count)]
+def _spaced(range_: Range) -> list[str]:
+    return [range_.at(i / (range_.number - 1)) for i in range(range_.number)]
 
 
 def draw(varied: Varied, number: int, seed: int) -> list[Point]:
@@ -93,7 +119,7 @@ def draw(varied: Varied, number: int, seed: int) -> list[Point]:
         point = {
             name: generator.choice(each)
             if isinstance(each, list)
-            else f"{each[0] * (each[1] / each[0]) ** generator.random():.4g}"
+            else each.at(generator.random())
             for name, each in varied.items()
         }
         if point not in points:
@@ -102,8 +128,11 @@ def draw(varied: Varied, number: int, seed: int) -> list[Point]:
 
 
 def name(point: Point) -> str:
-    """Returns the name of a point's directory."""
+    """Returns the name of a point's directory; file systems allow 255 bytes."""
     text = "+".join(
         f"{flag}={quote(value, safe='.-_')}" for flag, value in point.items()
     )
-    return text
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[:_MOST_CHARACTERS]}-{digest[:16]}"

@@ -16,11 +16,14 @@ METRICS = {
 }
 
 
-def card(spec: DatasetSpec, metrics: Any = METRICS, **flags: Any) -> str:
+def card(
+    spec: DatasetSpec, metrics: Any = METRICS, raw_weights: bool = False, **flags: Any
+) -> str:
     config = dataclasses.asdict(Config(**flags))
     data = Data("pets", "/data/pets", "ab" * 32)
     metadata = Metadata(1500, 300000, config, data, size=2, spec=spec)
-    return model_card.text(metadata, metrics, {"distmnist": "1.2", "host": "secret"})
+    software = {"distmnist": "1.2", "host": "secret"}
+    return model_card.text(metadata, metrics, software, raw_weights)
 
 
 def test_it_says_what_was_trained_on_what_how_and_how_well() -> None:
@@ -49,9 +52,20 @@ def test_names_of_others_cannot_break_a_table() -> None:
     spec = DatasetSpec((4,), 2, ("a|b\n| c", "<script>"))
     text = card(spec, metrics={})
     assert "| classes | 2: a\\|b \\| c, &lt;script> |" in text
-    assert "It was not evaluated at this step." in text
+    assert "They were not evaluated at this step." in text
 
 
 def test_numbers_have_no_classes() -> None:
     spec = DatasetSpec((4,), None, target_shape=(3,))
     assert "| targets | numbers [3] |" in card(spec)
+
+
+def test_metrics_are_those_of_the_parameters_that_the_model_has() -> None:
+    spec = DatasetSpec((4,), 2)
+    averaged = card(spec, ema_decay=0.5)
+    assert "| parameters | their moving average, 0.5 a step |" in averaged
+    assert "0.875" in averaged
+    raw = card(spec, ema_decay=0.5, raw_weights=True)
+    assert "| parameters | of the last step, without their moving average |" in raw
+    assert "not evaluated" in raw and "0.875" not in raw
+    assert card(spec, raw_weights=True) == card(spec)

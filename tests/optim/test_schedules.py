@@ -70,14 +70,18 @@ KERAS = {
 @pytest.mark.parametrize("name", KERAS)
 def test_each_is_that_of_keras(name: str) -> None:
     theirs = KERAS[name]()
-    more: dict[str, Any] = {"lr_drops": (0.3, 0.6, 0.95), "lr_decay_rate": 0.5}
-    if name != "step":
-        more = {"lr_min": 0.05, "lr_power": 3.0, "lr_decay_rate": 0.3}
+    more: dict[str, dict[str, Any]] = {
+        "step": {"lr_drops": (0.3, 0.6, 0.95), "lr_decay_rate": 0.5},
+        "exponential": {"lr_min": 0.05, "lr_decay_rate": 0.3},
+        "polynomial": {"lr_min": 0.025, "lr_power": 3.0},
+    }
     config = Config(
-        learning_rate=0.1, max_steps=80, lr_schedule=name, lr_scaling="linear", **more
+        learning_rate=0.1,
+        max_steps=80,
+        lr_schedule=name,
+        lr_scaling="linear",
+        **more.get(name, {"lr_min": 0.025}),  # scaled by two
     )
-    if name != "step" and name != "exponential":
-        config = Config(**{**vars(config), "lr_min": 0.025})  # scaled by two
     for step in range(90):
         least = 0.1 if name == "exponential" else 0.0
         expected = max(float(theirs(step)), least)
@@ -88,8 +92,9 @@ def test_each_is_that_of_keras(name: str) -> None:
 
 @pytest.mark.parametrize("name", LR_SCHEDULES)
 def test_a_decay_in_epochs_is_at_the_same_place_with_other_workers(name: str) -> None:
+    power = {"lr_power": 1.5} if name == "polynomial" else {}
     config = Config(
-        lr_schedule=name, num_epochs=4, batch_size=50, lr_scaling="none", lr_power=1.5
+        lr_schedule=name, num_epochs=4, batch_size=50, lr_scaling="none", **power
     )
     alone = Schedule(config, 1, train_size=1000)
     changed = Schedule(config, 2, train_size=1000)

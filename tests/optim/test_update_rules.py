@@ -258,9 +258,37 @@ def own_accumulation(config: Config) -> keras.Optimizer:
     return keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
 
 
+def no_arguments() -> keras.Optimizer:
+    return keras.optimizers.SGD(0.1)
+
+
+no_function = 3
+
+
+def loss_scale(config: Config) -> keras.Optimizer:
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+
+
+class NoStep(keras.Optimizer):
+    """Lacks what each optimizer has."""
+
+
+def no_step(config: Config) -> keras.Optimizer:
+    return NoStep(0.1)
+
+
+def muon(config: Config) -> keras.Optimizer:
+    return keras.optimizers.Muon(0.1)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
+        ("no_arguments", "must be a function of the configuration"),
+        ("no_function", "must be a function of the configuration"),
+        ("loss_scale", "scales the loss"),
+        ("no_step", "a NoStep, which has no update_step"),
+        ("muon", "cannot be used with variables of TensorFlow"),
         ("bad_type", "returned a int, not a keras.Optimizer"),
         ("own_schedule", "has a learning rate schedule of its own"),
         ("own_average", "use_ema"),
