@@ -168,6 +168,12 @@ def log_start(run: Run) -> None:
             "it has its least value",
             *(length, run.last_step),
         )
+    if config.warmup_steps > run.last_step:
+        logging.warning(
+            "The run ends at step %d, before the --warmup_steps of %d: it does not reach "
+            "its learning rate",
+            *(run.last_step, config.warmup_steps),
+        )
     if config.examples_per_step * size > run.num_examples:
         logging.warning(
             "The global batch, %d examples, is larger than the training split, %d: a "

@@ -139,6 +139,15 @@ def test_a_decay_beyond_the_run_is_told(caplog: pytest.LogCaptureFixture) -> Non
         assert f", cosine decay in {steps} steps, optimizer lars" in caplog.text
 
 
+def test_a_warm_up_beyond_the_run_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="absl")
+    for steps, told in ((50, False), (51, True)):
+        caplog.clear()
+        config = Config(warmup_steps=steps, max_steps=50)
+        console.log_start(Run(config, Cluster(), 1000, Progress(0, 0), 50))
+        assert ("before the --warmup_steps of 51" in caplog.text) is told
+
+
 def test_next_commands_exist() -> None:
     for command in console._NEXT:
         if module := re.match(r"python -m (\S+)", command):

@@ -184,7 +184,7 @@ def test_each_is_its_formula(name: str) -> None:
     trained = Trained(**flags)
     for value, begin, variable in zip(expected, initial(), trained.train(0, STEPS)):
         assert np.abs(value - begin).max() > 100e-6
-        np.testing.assert_allclose(variable, value, rtol=1e-6, atol=2e-6)
+        np.testing.assert_allclose(variable, value, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", CASES)
