@@ -170,8 +170,8 @@ def log_start(run: Run) -> None:
         )
     if config.warmup_steps > run.last_step:
         logging.warning(
-            "The run ends at step %d, before the --warmup_steps of %d: it does not reach "
-            "its learning rate",
+            "The run ends at step %d, before the --warmup_steps of %d, in which the "
+            "learning rate rises, are over",
             *(run.last_step, config.warmup_steps),
         )
     if config.examples_per_step * size > run.num_examples:
