@@ -276,7 +276,8 @@ def test_predict_prepares_images_as_training_did(
         ["converted to color"],
         [],
     ]
-    expected = answers[0]["probabilities"]
+    # The last rows of a batch may be rounded otherwise than those in vectors.
+    expected = pytest.approx(answers[0]["probabilities"], abs=1e-6)
     assert answers[1]["probabilities"] == expected
     assert answers[4]["probabilities"] == expected
     assert answers[4]["image"] == f"{files[4]}[0]"
