@@ -47,6 +47,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lr_schedule": "step",
         "lr_decay_steps": 60,
     },
+    "linear, in warm-up": {
+        "lr_schedule": "linear",
+        "lr_decay_steps": 60,
+        "warmup_steps": 40,
+    },
+    "polynomial": {"lr_schedule": "polynomial", "lr_power": 2.0, "lr_decay_steps": 60},
+    "exponential": {"lr_schedule": "exponential", "lr_decay_epochs": 2.0},
     "adamw": {
         "optimizer": "adamw",
         "learning_rate": 0.01,
@@ -168,19 +175,22 @@ def test_another_schedule_is_another_run(
     fit(dataclasses.replace(config, max_steps=40, lr_decay_steps=20), dataset)
 
 
-# Every optimizer at every number of ranks, on slices of the same batches.
+# Every optimizer and every schedule at every number of ranks, on slices of the same
+# batches.
 PROGRAM = """
-import json, sys
+import itertools, json
 from distmnist.distributed.connect import connect
 cluster = connect()
 import numpy as np
 import tensorflow as tf
 from distmnist.core.config import Config
+from distmnist.core.optimizer_options import LR_SCHEDULES
 from distmnist.optim.optimizer import DistributedOptimizer
 from tests.optim.test_update_rules import CASES
 
 seen = {}
-for name, (_, flags) in CASES.items():
+schedules = itertools.cycle(LR_SCHEDULES)
+for (name, (_, flags)), schedule in zip(CASES.items(), schedules):
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(size=(12, 5)), tf.float32)
     y = tf.constant(random.normal(size=(12, 3)), tf.float32)
@@ -188,7 +198,7 @@ for name, (_, flags) in CASES.items():
     b = tf.Variable(random.normal(size=3), dtype=tf.float32)
     share = 12 // cluster.size
     mine = slice(cluster.rank * share, (cluster.rank + 1) * share)
-    config = Config(learning_rate=0.01, lr_scaling="none", lr_schedule="cosine",
+    config = Config(learning_rate=0.01, lr_scaling="none", lr_schedule=schedule,
                     max_steps=30, clip_gradient_norm=2.0, **flags)
     optimizer = DistributedOptimizer(config, cluster, {"w": w, "b": b})
     def train():
@@ -207,7 +217,7 @@ if cluster.rank == 0:
 
 
 @pytest.mark.ranks
-def test_n_workers_are_one_with_every_optimizer(tmp_path: Path) -> None:
+def test_n_workers_are_one_with_every_optimizer_and_schedule(tmp_path: Path) -> None:
     seen = {}
     for size in (1, 2, 3):
         directory = tmp_path / str(size)
