@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import typing
 from pathlib import Path
 from types import FrameType
 
@@ -24,7 +23,7 @@ from distmnist import cli
 from distmnist.core import flags
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError, RunError
-from distmnist.core.options import option, reuse, validate
+from distmnist.core.options import option, options_of, reuse, validate
 from distmnist.core.rules import at_least
 from distmnist.distributed import cores, devices
 from distmnist.distributed.cluster import Cluster
@@ -95,9 +94,10 @@ def main() -> None:
 
 def _sweep(options: Options, cluster: Cluster) -> None:
     shared = [text for text in options.varied if text.startswith("-")]
-    types = typing.get_type_hints(Config)
     whole = [
-        field.name for field in dataclasses.fields(Config) if types[field.name] is int
+        name
+        for name, item in options_of(Config).items()
+        if item.type == "int" and not item.many
     ]
     varied = points.parse(
         [text for text in options.varied if text not in shared], whole

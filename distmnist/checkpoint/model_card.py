@@ -94,11 +94,7 @@ def text(
             "",
             "## Metrics",
             "",
-            *(
-                _metrics(metrics)
-                if metrics
-                else ["They were not evaluated at this step."]
-            ),
+            *(_metrics(metrics) if metrics else ["It was not evaluated at this step."]),
             "",
             "## Configuration",
             "",

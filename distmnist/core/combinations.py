@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distmnist.core.errors import InputError
+from distmnist.core.options import default_of
 from distmnist.core.registry import OPTIMIZERS
 
 if TYPE_CHECKING:
@@ -62,21 +63,20 @@ def check_combinations(config: Config) -> None:
     )
     for name, schedules in _OF_SCHEDULES.items():
         _refuse(
-            getattr(config, name) != _default(config, name)
-            and config.lr_schedule not in schedules,
+            _changed(config, name) and config.lr_schedule not in schedules,
             f"flag --{name}: is for --lr_schedule={' or '.join(schedules)}",
         )
     _refuse(
         config.lr_schedule == "step" and not config.lr_drops,
         "flag --lr_drops: must be given, as --lr_schedule=step has no other",
     )
+    decays_on = _changed(config, "weight_decay_on")
     _refuse(
-        config.weight_decay_on != _default(config, "weight_decay_on")
-        and not (config.weight_decay or optimizer == "lars"),
+        decays_on and not (config.weight_decay or optimizer == "lars"),
         "flag --weight_decay_on: give --weight_decay, too",
     )
     _refuse(
-        config.weight_decay_on != _default(config, "weight_decay_on") and is_own,
+        decays_on and is_own,
         f"flag --weight_decay_on: is not for --optimizer={optimizer}, which decides "
         "itself: see exclude_from_weight_decay of Keras",
     )
@@ -96,8 +96,9 @@ def check_combinations(config: Config) -> None:
     )
 
 
-def _default(config: Config, name: str) -> object:
-    return type(config).__dataclass_fields__[name].default
+def _changed(config: Config, name: str) -> bool:
+    """Returns whether an option is not the default."""
+    return bool(getattr(config, name) != default_of(config.__dataclass_fields__[name]))
 
 
 def _refuse(condition: object, message: str) -> None:

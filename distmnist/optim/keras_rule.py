@@ -131,7 +131,7 @@ def _create(create: Any, config: Config) -> keras.Optimizer:
     flag = f"flag --optimizer={config.optimizer}"
     try:
         inspect.signature(create).bind(config)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the second, of some built-in ones
         raise InputError(
             f"{flag}: must be a function of the configuration ({error})"
         ) from None

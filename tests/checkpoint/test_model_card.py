@@ -52,7 +52,7 @@ def test_names_of_others_cannot_break_a_table() -> None:
     spec = DatasetSpec((4,), 2, ("a|b\n| c", "<script>"))
     text = card(spec, metrics={})
     assert "| classes | 2: a\\|b \\| c, &lt;script> |" in text
-    assert "They were not evaluated at this step." in text
+    assert "It was not evaluated at this step." in text
 
 
 def test_numbers_have_no_classes() -> None:
