@@ -4,13 +4,14 @@
 
 newest() { (cd "$log_dir" && ls model.ckpt-*.index) 2>/dev/null | sort -V | tail -n 1; }
 before=$(newest)
+metrics() { cksum "$log_dir/metrics.jsonl" 2>/dev/null; } # changes when training begins
 
 # Before the time limit and on preemption, Slurm signals the tasks: they write a
 # checkpoint and end with status 143. With mpirun, --signal has it signal this script
 # alone, for mpirun's own processes would end of the signal before the ranks.
 trap 'kill -TERM $training 2>/dev/null' USR1
 for attempt in 1 2 3; do
-  metrics=$(cksum "$log_dir/metrics.jsonl" 2>/dev/null)
+  unchanged=$(metrics)
   "${command[@]}" &
   training=$!
   while kill -0 $training 2>/dev/null; do wait $training; done
@@ -18,9 +19,9 @@ for attempt in 1 2 3; do
   status=$?
   # Slurm may fail to start the ranks: on a node that has just come back, or where a step
   # daemon was killed, whose files break a step of the same job and number. The next has
-  # another. Status 205: see below.
-  ((status > 128 && status != 143 && status != 205 && attempt < 3)) || break
-  [[ $(cksum "$log_dir/metrics.jsonl" 2>/dev/null) == "$metrics" ]] || break
+  # another. Not if it was signalled: status 130, 143 or, see below, 205.
+  case $status in 130 | 143 | 205) break ;; esac
+  ((status > 128 && attempt < 3)) && [[ $(metrics) == "$unchanged" ]] || break
   echo "job.sh: status $status before training began: started again" >&2
   sleep 5
 done
