@@ -33,6 +33,16 @@ def kubelet(
 
 
 @pytest.fixture(scope="session")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that has all kinds of jobs, and no operator that acts on them."""
+    if reason := kube_cluster.missing():
+        pytest.skip(reason)
+    with Cluster(tmp_path_factory.mktemp("definitions")) as started:
+        started.create_definitions()
+        yield started
+
+
+@pytest.fixture(scope="session")
 def bare_kubelet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     """The node of a cluster without the MPI Operator and its resources."""
     if reason := kube_cluster.missing():

@@ -6,6 +6,7 @@ as one user.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -26,12 +27,15 @@ Object = dict[str, Any]
 
 SHARED = ROOT.parent / "shared"
 _SCRIPT = SHARED / "kube/up.sh"
-_CRD = SHARED / "data/k8s/kubeflow.org_mpijobs.yaml"
+_CRDS = SHARED / "data/k8s"
+_CRD = _CRDS / "kubeflow.org_mpijobs.yaml"
 
 # Raised while the API server is away.
 UNREACHABLE = (urllib3.exceptions.HTTPError, OSError)
 
 _CLUSTER_WIDE = (
+    "ClusterRole",
+    "ClusterTrainingRuntime",
     "Namespace",
     "Node",
     "PersistentVolume",
@@ -173,6 +177,11 @@ def path_of(thing: Object, name: str) -> str:
     return f"{prefix}/{plural}/{name}".rstrip("/")
 
 
+def _established(definition: Object) -> bool:
+    conditions = definition.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+
 class Cluster:
     """A control plane, as a context manager.
 
@@ -217,6 +226,21 @@ class Cluster:
     def install_operator(self) -> None:
         """Starts the MPI Operator, and creates its resource."""
         self._call("mpi", _CRD)
+
+    def create_definitions(self) -> None:
+        """Creates all resources that are known, without what acts on them."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        for file in sorted(_CRDS.iterdir()):
+            data = file.read_bytes()
+            text = gzip.decompress(data) if file.suffix == ".gz" else data
+            name = self.admin.ask("POST", path, yaml.load(text, yaml.CSafeLoader))
+            definition = f"{path}/{name['metadata']['name']}"
+            wait_for(
+                lambda definition=definition: _established(
+                    self.admin.ask("GET", definition)
+                ),
+                lambda file=file: file,
+            )
 
     def kill_apiserver(self) -> None:
         """Ends the API server at once, as a node that fails."""

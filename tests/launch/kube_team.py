@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import yaml
+
 from tests.launch.kube_cluster import Client, Object, path_of, wait_for
 from tests.launch.kube_runtime import Scripts
 from tests.launch.kubelet import Kubelet
@@ -188,6 +190,24 @@ class Team:
         """Creates the user who submits from now on, with these rights alone."""
         self._kubeconfig = self._cluster.user(self.name, user, list(rules))
 
+    @property
+    def kubeconfig(self) -> Path:
+        """The credentials of the user, who is created with all rights if missing."""
+        if self._kubeconfig is None:
+            self.allow(*ALL)
+        assert self._kubeconfig is not None
+        return self._kubeconfig
+
+    def change_kubeconfig(self, change: Callable[[Object, Object], object]) -> None:
+        """Lets submissions use other credentials.
+
+        Args:
+            change: changes the cluster and the user of the kubeconfig.
+        """
+        kubeconfig = yaml.safe_load(self.kubeconfig.read_text())
+        change(kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"])
+        self.kubeconfig.write_text(yaml.safe_dump(kubeconfig))
+
     def create(self, kind: str, name: str, version: str = "v1", **rest: object) -> None:
         """Creates an object in the namespace, as the administrator."""
         metadata = {"name": name, "namespace": self.name}
@@ -202,10 +222,7 @@ class Team:
 
     def start(self, *flags: str) -> Submission:
         """Submits in the background."""
-        if self._kubeconfig is None:
-            self.allow(*ALL)
-        assert self._kubeconfig is not None
-        self._started.append(Submission(self._kubeconfig, *flags))
+        self._started.append(Submission(self.kubeconfig, *flags))
         return self._started[-1]
 
     def submit(self, *flags: str, status: int = 0, seconds: float = 60) -> Submission:

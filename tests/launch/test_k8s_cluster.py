@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
 
 import pytest
-from kubernetes.client.exceptions import ApiException
 
-from launch.submit.k8s import manifests
-from tests.launch.kube_cluster import Object, wait_for
+from tests.launch.kube_cluster import wait_for
 from tests.launch.kube_team import (
     ALL,
     FOLLOW,
@@ -28,7 +26,6 @@ NAME = "distmnist"
 CLAIM = f"PersistentVolumeClaim/{NAME}"
 SINGLE = "--workers=1"
 TWO = "--workers=2"
-OVERLAYS = sorted(path.parent for path in manifests.K8S.glob("overlays/*/kust*.yaml"))
 # Of each kind of job: the flag, and the rights without those on volume claims.
 KINDS = {"Job": (SINGLE, [JOBS, *FOLLOW]), "MPIJob": (TWO, [MPIJOBS, *FOLLOW])}
 
@@ -101,30 +98,17 @@ def test_an_unknown_namespace_is_said_in_one_line(team: Team, steps: Steps) -> N
     assert "forbidden" in line and "nowhere" in line
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-def test_overlays_are_accepted_where_pods_are_restricted(
-    team: Team, overlay: Path
-) -> None:
-    namespace = team.admin.ask("GET", f"/api/v1/namespaces/{team.name}")
-    labels = namespace["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    for thing in manifests.build(overlay):
-        thing["metadata"]["namespace"] = team.name
-        team.admin.apply(thing, dryRun="All")
-        for template in pod_templates(thing):
-            pod = {"apiVersion": "v1", "kind": "Pod", **template}
-            pod["metadata"] |= {"name": "pod", "namespace": team.name}
-            team.admin.create(pod, dryRun="All")
-            pod["spec"]["containers"][0].pop("securityContext")
-            with pytest.raises(ApiException, match="violates PodSecurity"):
-                team.admin.create(pod, dryRun="All")
-
-
-def pod_templates(thing: Object) -> list[Object]:
-    """Returns the pod templates of a workload."""
-    if thing["kind"] in ("Job", "MPIJob"):
-        return list(manifests.templates(thing))
-    return [thing["spec"]["template"]] if "template" in thing["spec"] else []
+def test_wrong_credentials_are_said_in_one_line(team: Team, steps: Steps) -> None:
+    flags = (f"--image={steps.image}", SINGLE)
+    team.change_kubeconfig(lambda _, user: user.update(token="wrong"))
+    (line,) = team.submit(*flags, status=2).lines()
+    assert "the cluster rejected the credentials" in line
+    other = (team.kubelet.directory / "kubelet.crt").read_bytes()
+    authority = {"certificate-authority-data": base64.b64encode(other).decode()}
+    team.change_kubeconfig(lambda cluster, _: cluster.update(authority))
+    (line,) = team.submit(*flags, status=2).lines()
+    assert "certificate" in line
+    assert not team.left()
 
 
 @pytest.mark.parametrize("workers", [SINGLE, TWO])
