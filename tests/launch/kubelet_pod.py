@@ -19,7 +19,7 @@ from tests.launch.kube_runtime import Image, Process
 from tests.launch.kube_scheduler import warn
 from tests.launch.kubelet_log import ContainerLog
 
-POLL = 0.1  # seconds
+POLL = 0.2  # seconds
 STRATEGIC = "strategic-merge-patch+json"
 
 _IMAGE_NAME = re.compile(r"([\w.-]+(:\d+)?/)?[a-z0-9._/-]+(:[\w.-]+)?(@sha256:\w+)?")
