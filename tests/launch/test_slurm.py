@@ -151,7 +151,8 @@ def lose(site: Site, number: str) -> None:
 def limit(site: Site, number: str) -> None:
     """Sets a time limit, of which the signal comes within a minute; for this start."""
     set_limit = ("scontrol", "update", f"JobId={number}")
-    site.run(*set_limit, "TimeLimit=2")
+    _, minutes, seconds = map(int, site.job(number).seconds.split(":"))
+    site.run(*set_limit, f"TimeLimit={round(minutes + seconds / 60) + 2}")
     site.wait(lambda: site.job(number).state != "RUNNING", site.directory, 120)
     site.run(*set_limit, "TimeLimit=30")
 
