@@ -39,8 +39,8 @@ def rule(group: str, resources: str, verbs: str) -> Object:
 
 # What a user needs, for each thing that the user does.
 _JOB_VERBS = "create get list watch delete"
-MPIJOBS = rule("kubeflow.org", "mpijobs", _JOB_VERBS)
-JOBS = rule("batch", "jobs", _JOB_VERBS)
+MPIJOBS = [rule("kubeflow.org", "mpijobs", _JOB_VERBS), rule("batch", "jobs", "get")]
+JOBS = [rule("batch", "jobs", _JOB_VERBS)]
 FOLLOW = [
     rule("", "pods", "get list watch"),
     rule("", "pods/log", "get"),
@@ -48,7 +48,7 @@ FOLLOW = [
 ]
 USE_CLAIM = rule("", "persistentvolumeclaims", "get")
 MAKE_CLAIM = rule("", "persistentvolumeclaims", "get create")
-ALL = [MPIJOBS, JOBS, *FOLLOW, MAKE_CLAIM]
+ALL = [*MPIJOBS, *JOBS, *FOLLOW, MAKE_CLAIM]
 
 
 class Submission:

@@ -27,7 +27,7 @@ CLAIM = f"PersistentVolumeClaim/{NAME}"
 SINGLE = "--workers=1"
 TWO = "--workers=2"
 # Of each kind of job: the flag, and the rights without those on volume claims.
-KINDS = {"Job": (SINGLE, [JOBS, *FOLLOW]), "MPIJob": (TWO, [MPIJOBS, *FOLLOW])}
+KINDS = {"Job": (SINGLE, [*JOBS, *FOLLOW]), "MPIJob": (TWO, [*MPIJOBS, *FOLLOW])}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -171,7 +171,7 @@ def test_a_detached_job_is_looked_at_by_name(
 
 def test_an_operator_s_own_roles_can_be_bound(team: Team, steps: Steps) -> None:
     """The rights on MPIJobs alone do not suffice to follow one."""
-    team.allow(MPIJOBS, MAKE_CLAIM)
+    team.allow(*MPIJOBS, MAKE_CLAIM)
     run = team.submit(f"--image={steps.image}", TWO, status=2)
     assert "pods is forbidden" in str(run)
     team.allow(*ALL, rule("", "pods", "delete"), user="other")
