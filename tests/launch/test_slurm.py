@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -45,6 +46,8 @@ def test_jobs_on_two_nodes_compute_what_one_host_does(
         assert (log_dir / f"{launcher}.sbatch").exists()
     status = site.submit(f"--status={LAUNCHERS[0]}")
     assert re.fullmatch(r"srun \(\d+\): completed, step 40, loss \S+\n", status)
+    found = json.loads(site.submit(f"--status={LAUNCHERS[0]}", "--json"))
+    assert (found["state"], found["status"], found["step"]) == ("completed", 0, 40)
 
 
 def test_what_slurm_refuses_is_told_with_its_reason(site: Site, tmp_path: Path) -> None:
