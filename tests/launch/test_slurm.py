@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,16 @@ def start(site: Site, launcher: str, log_dir: Path, *flags: str) -> str:
     return str(number)
 
 
+def started(
+    site: Site, tmp_path: Path, launcher: str
+) -> Iterator[tuple[str, Path, int]]:
+    """Yields jobs without periodic checkpoints: number, run directory, a step taken."""
+    for time_ in range(TIMES):
+        log_dir = tmp_path / str(time_)
+        number = start(site, launcher, log_dir, "--checkpoint_every=0")
+        yield number, log_dir, reached(log_dir)
+
+
 def train(site: Site, log_dir: Path, before: int) -> int:
     """Waits until a job has taken some steps; returns the last of them."""
     steps = before + 4 * EVERY
@@ -126,10 +136,7 @@ def cancel(site: Site, number: str, log_dir: Path) -> None:
 def test_a_cancelled_job_saves_and_is_not_requeued(
     site: Site, tmp_path: Path, launcher: str
 ) -> None:
-    for time_ in range(TIMES):
-        log_dir = tmp_path / str(time_)
-        number = start(site, launcher, log_dir, "--checkpoint_every=0")
-        step = reached(log_dir)
+    for number, log_dir, step in started(site, tmp_path, launcher):
         output = site.submit(f"--delete={launcher}")
         assert "was cancelled; its run directory is kept" in output
         cancel(site, number, log_dir)
@@ -201,10 +208,7 @@ def test_a_job_that_is_interrupted_continues_by_itself(
 def test_a_job_whose_step_daemon_is_killed_continues_by_itself(
     site: Site, tmp_path: Path, launcher: str
 ) -> None:
-    for time_ in range(TIMES):
-        log_dir = tmp_path / str(time_)
-        number = start(site, launcher, log_dir, "--checkpoint_every=0")
-        step = reached(log_dir)
+    for number, log_dir, step in started(site, tmp_path, launcher):
         pattern = rf"slurmstepd: \[{number}\.0\]"
         site.run("pkill", "-KILL", "-f", pattern, host="n2")
         wait_for_start(site, log_dir, 1)
