@@ -89,14 +89,14 @@ def wait_for_step(run: Submission, step: int, team: Team) -> int:
         found = re.findall(r"^Step (\d+):", "\n".join(run.log), re.MULTILINE)
         return int(found[-1]) if found else -1
 
-    wait_for(lambda: newest() > step, lambda: f"{run}\n{team.show()}", 120)
+    wait_for(lambda: newest() > step, lambda: f"{run}\n{team.show()}", 240)
     return newest()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_an_mpijob_trains_to_the_end(team: Team) -> None:
     training = ("--", "--dataset=digits", "--max_steps=60", "--log_every=20")
-    run = team.submit(*TWO, "--name=whole", *training, seconds=180)
+    run = team.submit(*TWO, "--name=whole", *training, seconds=300)
     assert "Step 60: loss" in "\n".join(run.log)
     assert "whole: done, step 60 of 60" in run.lines()[-1]
     directory = run_directory(team, "whole")
@@ -109,16 +109,16 @@ def test_an_mpijob_trains_to_the_end(team: Team) -> None:
     team.assert_only("PersistentVolumeClaim/distmnist")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_plain_job_trains_to_the_end(team: Team) -> None:
     training = ("--", "--dataset=digits", "--max_steps=60", "--log_every=20")
     flags = (f"--image={IMAGE}", "--workers=1", "--name=single")
-    run = team.submit(*flags, *training, seconds=120)
+    run = team.submit(*flags, *training, seconds=240)
     assert "single: done, step 60 of 60" in run.lines()[-1]
     assert checkpoint(run_directory(team, "single")) == 60
 
 
-@pytest.mark.timeout(120 + 150 * TIMES)
+@pytest.mark.timeout(300 + 300 * TIMES)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_deleted_job_saves_its_last_step_and_continues(
     team: Team, workers: int
