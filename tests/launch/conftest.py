@@ -48,7 +48,11 @@ def bare_kubelet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     if reason := kube_cluster.missing():
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("bare")
-    with Cluster(directory) as cluster, Kubelet(cluster, directory) as kubelet:
+    (directory / "kubelet").mkdir()
+    with (
+        Cluster(directory / "cluster") as cluster,
+        Kubelet(cluster, directory / "kubelet") as kubelet,
+    ):
         yield kubelet
 
 

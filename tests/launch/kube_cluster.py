@@ -132,7 +132,7 @@ class Client:
                 "Content-Type": f"application/{kind}",
                 "Accept": "application/json",
             },
-            body=body if body is None or "json" in kind else json.dumps(body),
+            body=body,
             auth_settings=["BearerToken"],
             _return_http_data_only=True,
             _preload_content=False,
@@ -178,7 +178,7 @@ def path_of(thing: Object, name: str) -> str:
 
 
 def _established(definition: Object) -> bool:
-    conditions = definition.get("status", {}).get("conditions", ())
+    conditions = definition.get("status", {}).get("conditions") or ()
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
@@ -191,7 +191,12 @@ class Cluster:
     """
 
     def __init__(self, directory: Path):
-        """Does not start it."""
+        """Does not start it.
+
+        Args:
+            directory: created if missing; used by nothing else.
+        """
+        directory.mkdir(exist_ok=True)
         self.directory = directory
         self._kubeconfig = directory / "kubeconfig"
 

@@ -233,7 +233,7 @@ class Pod(threading.Thread):
             begin = self._status["startTime"]
             running = process.poll() is None
             if running and not self.gone.is_set():
-                self._stop(process)
+                self._terminate(process)
             process.kill()
             if running and not self.gone.is_set():
                 # Never again: the pod is deleted.
@@ -256,7 +256,7 @@ class Pod(threading.Thread):
                     return
             time.sleep(POLL)
 
-    def _stop(self, process: Process) -> None:
+    def _terminate(self, process: Process) -> None:
         """Runs the preStop hook, sends SIGTERM, and waits for the grace period."""
         end = time.monotonic() + self._grace
         hook = self._container.get("lifecycle", {}).get("preStop", {}).get("exec")
