@@ -35,6 +35,7 @@ UNREACHABLE = (urllib3.exceptions.HTTPError, OSError)
 
 _CLUSTER_WIDE = (
     "ClusterRole",
+    "ClusterRoleBinding",
     "ClusterTrainingRuntime",
     "Namespace",
     "Node",
