@@ -97,6 +97,12 @@ class Submission:
         """Returns its messages so far."""
         return [line for _, line in self.messages]
 
+    def line(self) -> str:
+        """Returns its only message."""
+        lines = self.lines()
+        assert len(lines) == 1, str(self)
+        return lines[0]
+
     def wait_for(self, text: str, seconds: float = 30) -> float:
         """Waits for a message that has a text; returns when it was printed."""
         end = time.monotonic() + seconds

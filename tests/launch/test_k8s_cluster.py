@@ -23,6 +23,7 @@ from tests.launch.kube_team import (
 )
 
 NAME = "distmnist"
+RUNNING = f"{NAME}: running"
 CLAIM = f"PersistentVolumeClaim/{NAME}"
 SINGLE = "--workers=1"
 TWO = "--workers=2"
@@ -37,7 +38,8 @@ def test_a_user_with_the_rights_of_a_kind_alone_submits_follows_and_deletes(
     workers, rights = KINDS[kind]
     team.allow(*rights, MAKE_CLAIM)
     run = team.start(f"--image={steps.image}", workers)
-    run.wait_for("running")
+    run.wait_for(RUNNING)
+    wait_for(lambda: run.log, lambda: run)
     steps.finish()
     run.end(0)
     assert f"submit_k8s: {NAME} was submitted to namespace {team.name}" in run.lines()
@@ -76,7 +78,7 @@ def test_what_a_user_may_not_do_is_said_in_one_line(team: Team, steps: Steps) ->
     rights = [*FOLLOW, MAKE_CLAIM]
     for workers, plural in ((SINGLE, "jobs"), (TWO, "mpijobs")):
         team.allow(*rights, user=f"no-{plural}")
-        (line,) = team.submit(*flags, workers, status=2).lines()
+        line = team.submit(*flags, workers, status=2).line()
         assert f'cannot create resource "{plural}"' in line
         assert "forbidden" in line
     assert not team.left()
@@ -87,26 +89,26 @@ def test_a_job_of_the_same_name_is_not_changed(team: Team, steps: Steps) -> None
     team.submit(*flags)
     path = f"/apis/batch/v1/namespaces/{team.name}/jobs/{NAME}"
     uid = team.admin.ask("GET", path)["metadata"]["uid"]
-    (line,) = team.submit(*flags, status=2).lines()
+    line = team.submit(*flags, status=2).line()
     assert f"a job {NAME} exists in namespace {team.name}" in line
     assert team.admin.ask("GET", path)["metadata"]["uid"] == uid
 
 
 def test_an_unknown_namespace_is_said_in_one_line(team: Team, steps: Steps) -> None:
     flags = (f"--image={steps.image}", SINGLE, "--namespace=nowhere")
-    (line,) = team.submit(*flags, status=2).lines()
+    line = team.submit(*flags, status=2).line()
     assert "forbidden" in line and "nowhere" in line
 
 
 def test_wrong_credentials_are_said_in_one_line(team: Team, steps: Steps) -> None:
     flags = (f"--image={steps.image}", SINGLE)
     team.change_kubeconfig(lambda _, user: user.update(token="wrong"))
-    (line,) = team.submit(*flags, status=2).lines()
+    line = team.submit(*flags, status=2).line()
     assert "the cluster rejected the credentials" in line
     other = (team.kubelet.directory / "kubelet.crt").read_bytes()
     authority = {"certificate-authority-data": base64.b64encode(other).decode()}
     team.change_kubeconfig(lambda cluster, _: cluster.update(authority))
-    (line,) = team.submit(*flags, status=2).lines()
+    line = team.submit(*flags, status=2).line()
     assert "certificate" in line
     assert not team.left()
 
@@ -116,7 +118,7 @@ def test_a_running_job_is_deleted_with_all_that_it_owns(
     team: Team, steps: Steps, workers: str
 ) -> None:
     run = team.start(f"--image={steps.image}", workers)
-    run.wait_for("running")
+    run.wait_for(RUNNING)
     assert team.left(claims=False)
     team.submit(f"--delete={NAME}")
     run.wait_for(f"the job {NAME} was deleted")
@@ -130,12 +132,12 @@ def test_a_job_that_replaces_a_deleted_one_shows_its_own_log_only(
 ) -> None:
     flags = (f"--image={steps.image}", workers)
     first = team.start(*flags)
-    first.wait_for("running")
+    first.wait_for(RUNNING)
     (old,) = team.pods("launcher" if workers == TWO else NAME)
     wait_for(lambda: len(first.log) > 20, lambda: first)
     team.submit(f"--delete={NAME}")
     second = team.start(*flags)
-    second.wait_for("running", 60)
+    second.wait_for(RUNNING, 60)
     first.end(1)
     (new,) = (
         pod
@@ -161,7 +163,7 @@ def test_a_detached_job_is_looked_at_by_name(
         team.show,
     )
     follower = team.start("--logs=away")
-    follower.wait_for("running")
+    follower.wait_for("away: running")
     follower.interrupt()
     assert "away keeps running" in str(follower.end(130))
     steps.finish(2)

@@ -11,6 +11,7 @@ from tests.launch.kube_team import ALL, Steps, Submission, Team
 from tests.launch.kube_team import steps as numbers
 
 NAME = "distmnist"
+RUNNING = f"{NAME}: running"
 LOST = "connection lost"
 
 
@@ -23,7 +24,7 @@ def test_follows_to_the_end_while_the_api_server_restarts(
     cluster: Cluster, team: Team, steps: Steps, workers: str, status: int, restarts: int
 ) -> None:
     run = team.start(f"--image={steps.image}", workers)
-    run.wait_for("running")
+    run.wait_for(RUNNING)
     for _ in range(restarts):
         wait_for_lines(run)
         cluster.restart_apiserver()
@@ -48,7 +49,7 @@ def test_says_soon_that_the_connection_is_back(
     cluster: Cluster, team: Team, steps: Steps
 ) -> None:
     run = team.start(f"--image={steps.image}", "--workers=1")
-    run.wait_for("running")
+    run.wait_for(RUNNING)
     cluster.kill_apiserver()
     run.wait_for(LOST)
     cluster.restart_apiserver()
@@ -62,7 +63,7 @@ def test_a_job_that_ends_while_the_api_server_is_away(
     cluster: Cluster, team: Team, steps: Steps
 ) -> None:
     run = team.start(f"--image={steps.image}", "--workers=1")
-    run.wait_for("running")
+    run.wait_for(RUNNING)
     cluster.kill_apiserver()
     steps.finish()
     time.sleep(3)
@@ -80,7 +81,7 @@ def test_an_api_server_that_is_away_is_said_in_one_line(
     flags = (f"--image={steps.image}", "--workers=1", "--detach")
     cluster.kill_apiserver()
     try:
-        (line,) = team.submit(*flags, status=2).lines()
+        line = team.submit(*flags, status=2).line()
         assert "no response from the cluster" in line
     finally:
         cluster.restart_apiserver()

@@ -241,9 +241,7 @@ def test_a_job_that_a_policy_refuses_leaves_nothing(
     team: Team, steps: Steps, workers: str, mode: tuple[str, ...]
 ) -> None:
     refuse_jobs(team)
-    (line,) = team.submit(
-        f"--image={steps.image}", workers, *mode, status=REFUSED
-    ).lines()
+    line = team.submit(f"--image={steps.image}", workers, *mode, status=REFUSED).line()
     assert "label cost-center is missing" in line
     assert not team.left()
 
@@ -253,7 +251,7 @@ def test_a_quota_of_jobs_refuses_the_job_itself(
     team: Team, steps: Steps, workers: str
 ) -> None:
     set_quota(**{"count/jobs_batch": "0", "count/mpijobs_kubeflow_org": "0"})(team)
-    (line,) = team.submit(f"--image={steps.image}", workers, status=REFUSED).lines()
+    line = team.submit(f"--image={steps.image}", workers, status=REFUSED).line()
     assert "quota" in line
     assert not team.left()
 
@@ -263,7 +261,7 @@ def test_an_image_that_cannot_be_is_refused_before_anything_is_created(
     team: Team, image: str
 ) -> None:
     for workers in KINDS.values():
-        (line,) = team.submit(f"--image={image}", workers, status=REFUSED).lines()
+        line = team.submit(f"--image={image}", workers, status=REFUSED).line()
         assert "flag --image" in line
     assert not team.left()
 
@@ -274,6 +272,6 @@ def test_a_missing_operator_is_said_at_once(
 ) -> None:
     with Team(bare_kubelet) as team:
         flags = ("--image=registry.example/x:1", "--workers=2", *mode)
-        (line,) = team.submit(*flags, status=REFUSED).lines()
+        line = team.submit(*flags, status=REFUSED).line()
         assert "MPI Operator" in line
         assert not team.left()
