@@ -175,11 +175,29 @@ class FakeApiServer:
         ]
 
 
+# As the real server names them; see recorded_answers.json.
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "AlreadyExists",
+    410: "Expired",
+    422: "Invalid",
+}
+
+
 def status(code: int, message: str, name: str | None = "distmnist") -> Object:
     """Returns the body of an error response, in the format of the real server."""
-    details = {"name": name} if name else {}
-    about = {"reason": f"Reason{code}", "message": message, "details": details}
-    return {"kind": "Status", "code": code, **about}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": _REASONS.get(code, f"Reason{code}"),
+        "details": {"name": name} if name else {},
+        "code": code,
+    }
 
 
 class _Server(ThreadingHTTPServer):
