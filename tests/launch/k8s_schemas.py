@@ -78,6 +78,8 @@ def pods_of(thing: Object) -> list[Object]:
         return list(trainer.templates(trainer.jobset(runtime(), thing)).values())
     if thing["kind"] in ("Job", "MPIJob"):
         return manifests.templates(thing)
+    if thing["kind"] == "Pod":
+        return [thing]
     return [thing["spec"]["template"]] if thing["kind"] == "Deployment" else []
 
 
@@ -96,7 +98,7 @@ def validate(thing: Object, validators: Validators) -> None:
             kubernetes_validate.validate(batch, VERSION, strict=True)
     for template in pods_of(thing):
         # The schemas of CRDs omit checks that the API server has for pods.
-        pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
+        pod = copy.deepcopy({"apiVersion": "v1", "kind": "Pod", **template})
         pod["metadata"]["name"] = "pod"
         kubernetes_validate.validate(pod, VERSION, strict=True)
         names = [volume["name"] for volume in pod["spec"]["volumes"]]

@@ -31,7 +31,7 @@ def check_pod(template: Object, overlay: str) -> None:
     assert pod_security.violations(pod) == [], overlay
     assert pod["securityContext"]["runAsUser"] == 1000
     assert pod["automountServiceAccountToken"] is False
-    if overlay != "tensorboard":
+    if overlay not in ("shell", "tensorboard"):
         grace = pod["terminationGracePeriodSeconds"]
         assert Config().grace_seconds <= options._MAX_GRACE <= grace - 5
     for container in pod["containers"]:
@@ -100,7 +100,7 @@ def test_roles_grant_what_a_submission_takes_and_no_more() -> None:
             for resource in rule["resources"]
             for verb in rule["verbs"]
         }
-        for role in ("jobs", "mpijobs", "trainjobs", "claims")
+        for role in ("jobs", "mpijobs", "trainjobs", "claims", "shell")
     }
     following = {
         *(("", "pods", verb) for verb in ("get", "list", "watch")),
@@ -122,6 +122,8 @@ def test_roles_grant_what_a_submission_takes_and_no_more() -> None:
         | owners
         | jobsets
         | work("trainer.kubeflow.org", "trainjobs"),
+        "shell": work("", "pods")
+        | {("", "pods/exec", verb) for verb in ("create", "get")},
         "claims": {("", "persistentvolumeclaims", verb) for verb in ("create", "get")},
     }
 
@@ -136,7 +138,7 @@ def test_the_network_policy_selects_the_pods_of_jobs() -> None:
         pod
         for overlay in OVERLAYS
         for thing in manifests.build(overlay)
-        if thing["kind"] != "Deployment"
+        if thing["kind"] not in ("Deployment", "Pod")
         for pod in pods_of(thing)
     ]
     assert len(jobs) == 9
