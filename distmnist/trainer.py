@@ -134,7 +134,8 @@ class Trainer:
         with CheckpointManager(
             config, cluster, self._dataset, self.variables, self._own_network
         ) as manager:
-            with watchdog.phase("restoring a checkpoint"):
+            patience = config.stall_seconds + config.lock_seconds
+            with watchdog.phase("restoring a checkpoint", patience):
                 self._restore(manager, commits)
             # [3] Rank 0 alone writes; the writer of the other ranks does nothing.
             with cluster.run_collectively(self._create_writer) as writer:

@@ -404,6 +404,14 @@ def test_a_second_job_in_the_same_directory_is_refused(tmp_path: Path) -> None:
         job.wait_for(lambda: "Step 50:" in job.output())
         (message,) = messages(run(command, 2, cwd=tmp_path).stderr)
         assert f"in use by process {job.pid} on " in message
+        # Of two ranks one waits for the other, longer than for a stall.
+        waits = ("--lock_seconds=60", "--stall_seconds=2")
+        with Job((*MPIRUN, 2, *command, *waits), tmp_path) as second:
+            second.wait_for(lambda: "for its end" in second.output())
+            time.sleep(4)
+            assert second.running(), second.output()
+            os.kill(job.pid, signal.SIGTERM)
+            second.wait_for(lambda: "Resuming from checkpoint" in second.output())
 
 
 @pytest.mark.parametrize("small_disk", ["3m"], indirect=True)

@@ -219,8 +219,8 @@ class CheckpointManager:
         return self._cluster.run_on_root(lambda: self._restore(committed))
 
     def _restore(self, committed: Progress | None) -> Progress | None:
-        directory = self._directory
-        directory.prepare(self._config.restart and not committed)
+        config, directory = self._config, self._directory
+        directory.prepare(config.restart and not committed, config.lock_seconds)
         try:
             found = None
             if not committed:

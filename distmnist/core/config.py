@@ -17,6 +17,7 @@ from distmnist.core.options import option, options_of, validate
 from distmnist.core.registry import describe
 from distmnist.core.rules import (
     BEST_METRIC,
+    NOT_NEGATIVE,
     POSITIVE,
     STEP_RANGE,
     at_least,
@@ -127,6 +128,15 @@ class Config(DataOptions, OptimizerOptions, TrainingOptions):
         "Hang timeout: abort if there is no progress for this long, at any time.",
         FAULTS,
         POSITIVE,
+        unit="seconds",
+    )
+
+    lock_seconds: float = option(
+        0.0,
+        "How long to wait while another process uses --log_dir: the rest of a job that "
+        "this one replaces, on a cluster.",
+        FAULTS,
+        NOT_NEGATIVE,
         unit="seconds",
     )
 

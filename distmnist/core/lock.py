@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +20,7 @@ from distmnist.core.errors import InputError, RunError
 # Of a file system without locks, such as Lustre's without -o flock.
 _UNSUPPORTED = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 _MAX_BYTES = 4096
+_POLL_SECONDS = 0.2
 
 
 class Lock:
@@ -35,31 +37,32 @@ class Lock:
         self._label = f"{what}{path.parent}"
         self._file: IO[bytes] | None = None
 
-    def acquire(self) -> None:
+    def acquire(self, seconds: float = 0.0) -> None:
         """Locks until this process ends, or `release`.
 
         The kernel holds the lock, and releases it however the process ends. On a
         network file system it is the server (NFS: since version 4), so that it is
         exclusive between hosts too.
 
+        Args:
+            seconds: timeout, while another process holds it.
+
         Raises:
-            InputError: another process holds it.
+            InputError: another process still holds it.
             OSError: the file cannot be written.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.fdopen(os.open(self._path, flags, 0o666), "r+b", buffering=0)
         descriptor = self._file.fileno()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _parse(os.pread(descriptor, _MAX_BYTES, 0))
-            who = "another process"  # which is about to write its name
-            if holder:
-                who = f"process {holder['pid']} on {holder['host']}"
-            raise InputError(
-                f"{self._label}: in use by {who}; wait for its end, or choose another "
-                "directory"
-            ) from None
+            if not _lock(descriptor, 0):
+                used = f"{self._label}: in use by {_who(descriptor)}"
+                if seconds:
+                    logging.info("%s: waiting up to %g s for its end", used, seconds)
+                if not _lock(descriptor, seconds):
+                    raise InputError(
+                        f"{used}; wait for its end, or choose another directory"
+                    )
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -132,6 +135,27 @@ def holder(path: Path) -> dict[str, object] | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, seconds: float) -> bool:
+    """Locks an open file; returns whether it succeeded within some seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+        time.sleep(_POLL_SECONDS)
+
+
+def _who(descriptor: int) -> str:
+    """Returns who holds a lock file."""
+    found = _parse(os.pread(descriptor, _MAX_BYTES, 0))
+    if found is None:  # it is about to write its name
+        return "another process"
+    return f"process {found['pid']} on {found['host']}"
 
 
 def _parse(content: bytes) -> dict[str, object] | None:

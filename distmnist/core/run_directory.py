@@ -28,11 +28,12 @@ class RunDirectory(RunFiles):
         super().__init__(path)
         self._lock = lock.Lock(self.lock)
 
-    def prepare(self, restart: bool) -> None:
+    def prepare(self, restart: bool, lock_seconds: float = 0.0) -> None:
         """Creates the directory if it is missing, locks it, and removes leftovers.
 
         Args:
             restart: archive the existing run in a subdirectory.
+            lock_seconds: timeout, while another process uses it.
 
         Raises:
             InputError: it cannot be created or written to, another process uses it, or
@@ -42,7 +43,7 @@ class RunDirectory(RunFiles):
             self._assert_own()
             self.path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.path).close()
-            self._lock.acquire()
+            self._lock.acquire(lock_seconds)
             self.rewritten.unlink(missing_ok=True)
             # Other subdirectories may be those of live runs.
             for path in (*self.partial_checkpoints(), *self.best.partial_checkpoints()):

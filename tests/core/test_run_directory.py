@@ -7,8 +7,10 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,9 @@ def test_only_its_own_leftovers_are_removed(tmp_path: Path) -> None:
     assert all(path.exists() for path in others)
 
 
-def test_the_lock_is_exclusive_and_ends_with_its_process(tmp_path: Path) -> None:
+def test_the_lock_is_exclusive_and_ends_with_its_process(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     program = (
         "import sys; from distmnist.core.run_directory import RunDirectory\n"
         f"run = RunDirectory({str(tmp_path)!r}); run.prepare(restart=False)\n"
@@ -67,9 +71,19 @@ def test_the_lock_is_exclusive_and_ends_with_its_process(tmp_path: Path) -> None
         assert process.stdout and process.stdout.readline() == b"locked\n"
         with pytest.raises(InputError, match=f"in use by process {process.pid} on "):
             RunDirectory(tmp_path).prepare(restart=False)
-        process.kill()
-    run = RunDirectory(tmp_path)
-    run.prepare(restart=False)
+        run = RunDirectory(tmp_path)
+        with caplog.at_level("INFO"):
+            with pytest.raises(
+                InputError, match=f"in use by process {process.pid} on "
+            ):
+                run.prepare(restart=False, lock_seconds=0.5)
+            threading.Timer(0.5, process.kill).start()
+            run.prepare(restart=False, lock_seconds=60)
+    waited = (
+        f"in use by process {process.pid} on {socket.gethostname()}: waiting up to "
+    )
+    assert f"{waited}0.5 s for its end" in caplog.text
+    assert f"{waited}60 s for its end" in caplog.text
     run.release()
     RunDirectory(tmp_path).prepare(restart=False)
 
