@@ -9,7 +9,8 @@ metrics() { cksum "$log_dir/metrics.jsonl" 2>/dev/null; } # changes when trainin
 # Before the time limit and on preemption, Slurm signals the tasks: they write a
 # checkpoint and end with status 143. With mpirun, --signal has it signal this script
 # alone, for mpirun's own processes would end of the signal before the ranks.
-trap 'kill -TERM $training 2>/dev/null' USR1
+stopped=
+trap 'stopped=1; kill -TERM $training 2>/dev/null' USR1
 for attempt in 1 2 3; do
   unchanged=$(metrics)
   "${command[@]}" &
@@ -24,6 +25,7 @@ for attempt in 1 2 3; do
   ((status > 128 && attempt < 3)) && [[ $(metrics) == "$unchanged" ]] || break
   echo "job.sh: status $status before training began: started again" >&2
   sleep 5
+  [[ -z $stopped ]] || { status=143 && break; }
 done
 
 # 205: on preemption, mpirun has lost its process on another node while the ranks saved.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from distmnist import cli
 from distmnist.core import flags
@@ -52,6 +53,25 @@ def last_step(training: Sequence[str]) -> int | None:
     except InputError:  # submitted by another version of distmnist
         return None
     return None if config.num_epochs else config.max_steps
+
+
+def newest_step(lines: Iterable[str], last: int | None) -> dict[str, Any]:
+    """Returns the progress that log lines report, as JSON.
+
+    Args:
+        lines: of the training log.
+        last: the last step; None if it is unknown.
+
+    Returns:
+        `step`, of which there are `last_step`, and its `loss`; None if not reported.
+    """
+    found = [match for line in lines if (match := _STEP.search(line))]
+    step, loss = found[-1].groups() if found else (None, None)
+    return {
+        "step": None if step is None else int(step),
+        "last_step": last,
+        "loss": None if loss is None else float(loss),
+    }
 
 
 def progress(line: str, last: int | None) -> str | None:

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class FakeApiServer:
         lose_response: Requests ("METHOD plural") that are executed but not answered,
             once.
         dropped: Number of connections that were cut off.
+        kinds: Groups and versions that the cluster has.
+        controller: Called with each job that is created, before the response.
     """
 
     def __init__(self) -> None:
@@ -53,8 +56,11 @@ class FakeApiServer:
         self.expire_watches = False
         self.lose_response: set[str] = set()
         self.dropped = 0
+        self.kinds = ["batch/v1", "kubeflow.org/v2beta1"]
+        self.controller: Callable[[Object], object] = lambda job: None
         self._changed = threading.Condition()
         self._version = 100
+        self._generation = 0  # of connections
         self._objects: dict[tuple[str, str], Object] = {}
         self._events: list[tuple[int, str, str, Object]] = []
         self._logs: dict[str, list[tuple[str, str]]] = {}
@@ -116,6 +122,12 @@ class FakeApiServer:
         with self._changed:
             self._store("DELETED", plural, self._objects[plural, name])
 
+    def drop_all(self) -> None:
+        """Cuts off all watches and logs."""
+        with self._changed:
+            self._generation += 1
+            self._changed.notify_all()
+
     def write_log(self, pod: str, *lines: str) -> None:
         """Appends lines to the log of a pod."""
         with self._changed:
@@ -132,14 +144,35 @@ class FakeApiServer:
         thing = json.loads(json.dumps(thing))
         thing["metadata"]["resourceVersion"] = str(self._version)
         thing["metadata"].setdefault("namespace", "team")
-        thing["metadata"].setdefault("creationTimestamp", f"{self._version:020}")
+        # One second later with each object.
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._version))
+        thing["metadata"]["creationTimestamp"] = (
+            thing["metadata"].get("creationTimestamp") or now
+        )
         name = thing["metadata"]["name"]
+        before = self._objects.get((plural, name), thing)
+        uid = before["metadata"].get("uid", f"uid-{self._version}")
+        thing["metadata"]["uid"] = uid
+        if plural == "events":
+            thing.setdefault("lastTimestamp", now)
+        if plural == "pods":
+            thing["metadata"].setdefault("ownerReferences", self._owners(thing))
         if event == "DELETED":
             self._objects.pop((plural, name), None)
         else:
             self._objects[plural, name] = thing
         self._events.append((self._version, event, plural, thing))
         self._changed.notify_all()
+
+    def _owners(self, pod: Object) -> list[Object]:
+        """Returns the references to the job that a pod's label names."""
+        name = pod["metadata"]["labels"].get("app.kubernetes.io/instance")
+        jobs = (self._objects.get((plural, name)) for plural in ("mpijobs", "jobs"))
+        return [
+            {"kind": job["kind"], "name": name, "uid": job["metadata"]["uid"]}
+            for job in jobs
+            if job
+        ]
 
 
 def status(code: int, message: str, name: str | None = "distmnist") -> Object:
@@ -167,6 +200,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Reads an object or a log, lists or watches objects."""
+        if urllib.parse.urlsplit(self.path).path == "/apis/":
+            versions = [{"versions": [{"groupVersion": k}]} for k in self.api.kinds]
+            self._respond(200, {"groups": versions})
+            return
         if not (route := self._route()):
             return
         plural, name, query = route
@@ -204,6 +241,8 @@ class _Handler(BaseHTTPRequestHandler):
             exists = (plural, name) in self.api._objects
             if not exists and "dryRun" not in query:
                 self.api._store("ADDED", plural, body)
+        if not exists and "dryRun" not in query and plural.endswith("jobs"):
+            self.api.controller(body)
         if exists:
             self._respond(409, status(409, f'{plural} "{name}" already exists', name))
         elif f"POST {plural}" in self.api.lose_response and "dryRun" not in query:
@@ -259,8 +298,11 @@ class _Handler(BaseHTTPRequestHandler):
         seen = int(query["resourceVersion"])
         end = time.monotonic() + float(query.get("timeoutSeconds", 60))
         self._stream()
-        sent = 0
+        sent, generation = 0, self.api._generation
         while time.monotonic() < end:
+            if generation != self.api._generation:
+                self._cut()
+                return
             with self.api._changed:
                 new = [event for event in self.api._events if event[0] > seen]
                 if not new:
@@ -284,8 +326,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Sends a log, and follows it until the pod has ended."""
         since = query.get("sinceTime", "").rstrip("Z")
         self._stream()
-        sent = 0
+        sent, generation = 0, self.api._generation
         while True:
+            if generation != self.api._generation:
+                self._cut()
+                return
             with self.api._changed:
                 lines = self.api._logs.get(pod, [])
                 found = self.api._objects.get(("pods", pod))

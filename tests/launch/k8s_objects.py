@@ -18,7 +18,7 @@ def pod(role: str, name: str, **status: Any) -> Object:
     }
     limits = {"limits": {"memory": "2Gi"}}
     return {
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "creationTimestamp": ""},
         "spec": {"containers": [{"name": role, "resources": limits}]},
         "status": {"phase": "Pending", **status},
     }
@@ -39,6 +39,17 @@ def ended(role: str, name: str, code: int, reason: str = "Error") -> Object:
 def waiting(role: str, name: str, reason: str, message: str) -> Object:
     held = {"state": {"waiting": {"reason": reason, "message": message}}}
     return pod(role, name, containerStatuses=[held])
+
+
+def warning(about: str, reason: str, message: str) -> Object:
+    """Returns an event."""
+    return {
+        "metadata": {"name": f"{about}.{reason}"},
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "involvedObject": {"name": about},
+    }
 
 
 def unschedulable(name: str, message: str) -> Object:

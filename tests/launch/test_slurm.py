@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def test_jobs_on_two_nodes_compute_what_one_host_does(
         assert (log_dir / f"{launcher}.sbatch").exists()
     status = site.submit(f"--status={LAUNCHERS[0]}")
     assert re.fullmatch(r"srun \(\d+\): completed, step 40, loss \S+\n", status)
+    found = json.loads(site.submit(f"--status={LAUNCHERS[0]}", "--json"))
+    assert (found["state"], found["status"], found["step"]) == ("completed", 0, 40)
 
 
 def test_what_slurm_refuses_is_told_with_its_reason(site: Site, tmp_path: Path) -> None:
@@ -87,6 +90,16 @@ def start(site: Site, launcher: str, log_dir: Path, *flags: str) -> str:
     return str(number)
 
 
+def started(
+    site: Site, tmp_path: Path, launcher: str
+) -> Iterator[tuple[str, Path, int]]:
+    """Yields jobs without periodic checkpoints: number, run directory, a step taken."""
+    for time_ in range(TIMES):
+        log_dir = tmp_path / str(time_)
+        number = start(site, launcher, log_dir, "--checkpoint_every=0")
+        yield number, log_dir, reached(log_dir)
+
+
 def train(site: Site, log_dir: Path, before: int) -> int:
     """Waits until a job has taken some steps; returns the last of them."""
     steps = before + 4 * EVERY
@@ -123,10 +136,7 @@ def cancel(site: Site, number: str, log_dir: Path) -> None:
 def test_a_cancelled_job_saves_and_is_not_requeued(
     site: Site, tmp_path: Path, launcher: str
 ) -> None:
-    for time_ in range(TIMES):
-        log_dir = tmp_path / str(time_)
-        number = start(site, launcher, log_dir, "--checkpoint_every=0")
-        step = reached(log_dir)
+    for number, log_dir, step in started(site, tmp_path, launcher):
         output = site.submit(f"--delete={launcher}")
         assert "was cancelled; its run directory is kept" in output
         cancel(site, number, log_dir)
@@ -151,7 +161,8 @@ def lose(site: Site, number: str) -> None:
 def limit(site: Site, number: str) -> None:
     """Sets a time limit, of which the signal comes within a minute; for this start."""
     set_limit = ("scontrol", "update", f"JobId={number}")
-    site.run(*set_limit, "TimeLimit=2")
+    _, minutes, seconds = map(int, site.job(number).seconds.split(":"))
+    site.run(*set_limit, f"TimeLimit={round(minutes + seconds / 60) + 2}")
     site.wait(lambda: site.job(number).state != "RUNNING", site.directory, 120)
     site.run(*set_limit, "TimeLimit=30")
 
@@ -197,10 +208,7 @@ def test_a_job_that_is_interrupted_continues_by_itself(
 def test_a_job_whose_step_daemon_is_killed_continues_by_itself(
     site: Site, tmp_path: Path, launcher: str
 ) -> None:
-    for time_ in range(TIMES):
-        log_dir = tmp_path / str(time_)
-        number = start(site, launcher, log_dir, "--checkpoint_every=0")
-        step = reached(log_dir)
+    for number, log_dir, step in started(site, tmp_path, launcher):
         pattern = rf"slurmstepd: \[{number}\.0\]"
         site.run("pkill", "-KILL", "-f", pattern, host="n2")
         wait_for_start(site, log_dir, 1)

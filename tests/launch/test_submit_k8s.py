@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -17,7 +18,7 @@ import pytest
 from kubernetes.config import kube_config
 
 from launch.submit.k8s import connection, follow, program
-from tests.launch.fake_api_server import FakeApiServer, status
+from tests.launch.fake_api_server import PLURALS, FakeApiServer, status
 from tests.launch.k8s_objects import (
     NAME,
     ended,
@@ -25,12 +26,15 @@ from tests.launch.k8s_objects import (
     running,
     unschedulable,
     waiting,
+    warning,
 )
 from tests.launching import ROOT, environment
 
 SUBMIT = str(ROOT / "launch/submit_k8s")
 FLAGS = ["--image=distmnist:cpu", "--workers=2"]
 TRAINING = ["--", "--max_steps=300"]
+WORKER = f"{NAME}-worker-0"
+SCARCE = "0/9 nodes are available: 9 Insufficient nvidia.com/gpu. preemption: no."
 
 
 @pytest.fixture
@@ -42,6 +46,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApiS
         where = str(tmp_path / "kubeconfig")
         monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", where)
         monkeypatch.setattr(connection, "_RETRY_SECONDS", 0.05)
+        monkeypatch.setattr(program, "_START_SECONDS", 0.2)
         yield server
 
 
@@ -229,29 +234,193 @@ def test_gives_up_on_an_image_that_cannot_be_pulled(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(follow, "_PATIENCE", 0.2)
-    held = ("ImagePullBackOff", "Back-off pulling image: not found")
-    server.put("pods", waiting("worker", f"{NAME}-worker-0", *held))
+    held = ("ImagePullBackOff", "Back-off pulling image: no answer")
+    server.controller = lambda job: server.put("pods", waiting("worker", WORKER, *held))
     assert in_process(*FLAGS, *TRAINING) == 1
     assert_printed(
         capsys.readouterr().err,
-        "distmnist-worker-0 ImagePullBackOff: Back-off pulling image: not found; the "
-        "job is kept, delete it with launch/submit_k8s --delete=distmnist",
+        f"distmnist cannot start: {WORKER} ImagePullBackOff: Back-off pulling image: "
+        "no answer; it was deleted, and its volume is kept",
     )
+    assert server.get("mpijobs", NAME) is None
+
+
+# Of the containers of pods, and of events about the job or a pod.
+REFUSED = 'pods "distmnist-worker-0" is forbidden: violates PodSecurity "restricted"'
+NOT_FOUND = 'Failed to pull image "x": rpc error: code = NotFound desc = not found'
+TOO_MUCH = (
+    'pods "distmnist-worker-0" is forbidden: exceeded quota: team, requested: '
+    "limits.memory=2Gi,pods=1, used: limits.memory=0,pods=0, limited: "
+    "limits.memory=1Gi,pods=9"
+)
+IMPOSSIBLE: dict[str, tuple[tuple[str, str], tuple[str, str, str] | None, str]] = {
+    "name": (("InvalidImageName", "bad"), None, f"{WORKER} InvalidImageName: bad"),
+    "image": (
+        ("ErrImagePull", "manifest unknown"),
+        None,
+        f"{WORKER} ErrImagePull: manifest unknown",
+    ),
+    "image, backing off": (
+        ("ImagePullBackOff", "Back-off"),
+        (WORKER, "Failed", NOT_FOUND),
+        f"{WORKER} ImagePullBackOff: {NOT_FOUND}",
+    ),
+    "security": (
+        ("", ""),
+        (NAME, "MPIJobFailed", f"worker pod created failed: {REFUSED}"),
+        f"its pods are refused: worker pod created failed: {REFUSED}",
+    ),
+    "quota": (
+        ("", ""),
+        (NAME, "MPIJobFailed", TOO_MUCH),
+        f"quota of the namespace exceeded: {TOO_MUCH}",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["--timeout=60", "--detach"])
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_job_that_cannot_start_is_reported_at_once_and_deleted(
+    server: FakeApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
+    how: str,
+) -> None:
+    held, event, line = IMPOSSIBLE[case]
+
+    def controller(job: dict[str, Any]) -> None:
+        if held[0]:
+            server.put("pods", waiting("worker", WORKER, *held))
+        if event:
+            server.put("events", warning(*event))
+
+    server.controller = controller
+    monkeypatch.setattr(program, "_START_SECONDS", 9.0)
+    begin = time.monotonic()
+    assert in_process(*FLAGS, how, *TRAINING) == 1
+    assert time.monotonic() - begin < 5
+    assert_printed(
+        capsys.readouterr().err,
+        f"distmnist cannot start: {line}; it was deleted, and its volume is kept",
+    )
+    assert server.get("mpijobs", NAME) is None
+
+
+def test_detach_reports_what_the_job_waits_for(
+    server: FakeApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(program, "_START_SECONDS", 2.0)
+    server.controller = lambda job: server.put("pods", unschedulable(WORKER, SCARCE))
+    assert in_process(*FLAGS, "--detach", *TRAINING) == 0
+    why = f"pending: {WORKER} Unschedulable: not enough nvidia.com/gpu"
+    assert_printed(capsys.readouterr().err, f"distmnist: {why}, workers 0/2 ready")
+    assert in_process("--status=distmnist", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["state"] == "pending" and why.endswith(found["reason"])
+    assert found["workers"] == 2 and found["step"] is None
     assert server.get("mpijobs", NAME)
+
+
+def test_follows_through_restarts_of_the_server(
+    server: FakeApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    lines = log_steps(server, 100)
+    for step in (200, 300):
+        time.sleep(0.5)
+        # As of a server whose caches are not loaded yet.
+        down = {f"GET {each}": (503, status(503, "down")) for each in PLURALS}
+        server.refuse = down
+        server.drop_all()
+        time.sleep(1.5)
+        server.refuse = {each: (403, status(403, "forbidden")) for each in down}
+        time.sleep(1.5)
+        server.refuse = {}
+        lines += log_steps(server, step)
+        time.sleep(1.5)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 0))
+    finish(server, "Succeeded")
+    stdout, stderr = run.end(0)
+    assert stdout.splitlines() == lines
+    messages = stderr.splitlines()
+    lost = "submit_k8s: distmnist: connection lost, retrying"
+    runs = "submit_k8s: distmnist: running, workers 2/2 ready"
+    again = messages[messages.index(lost) :]
+    assert again[:4] == [lost, runs, lost, runs], stderr
+
+
+def test_pods_of_an_earlier_job_of_the_same_name_are_not_its_own(
+    server: FakeApiServer,
+) -> None:
+    old = running("launcher", f"{NAME}-launcher-old")
+    gone = {"kind": "Job", "name": f"{NAME}-launcher", "uid": "gone"}
+    old["metadata"]["ownerReferences"] = [gone]
+    server.put("pods", old)
+    log_steps(server, 1, 2, 3, pod="old")
+    run = Run(*FLAGS, *TRAINING)
+    start(server)
+    lines = log_steps(server, 300)
+    server.put("pods", ended("launcher", f"{NAME}-launcher-abcde", 0))
+    finish(server, "Succeeded")
+    assert run.end(0)[0].splitlines() == lines
+
+
+def test_a_user_of_plain_jobs_needs_no_right_to_others(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refuse["GET mpijobs"] = (403, status(403, "forbidden"))
+    server.refuse["GET trainjobs"] = (404, "404 page not found\n")
+    server.refuse["POST persistentvolumeclaims"] = (403, status(403, "forbidden"))
+    server.put("persistentvolumeclaims", {"metadata": {"name": NAME}})
+    server.controller = lambda job: server.put("pods", running("trainer", "one-abc"))
+    assert in_process("--image=x", "--workers=1", "--name=one", "--detach") == 0
+    assert in_process("--delete=one") == 0
+    assert in_process("--delete=one") == 2
+    hidden = "no job one in namespace team (MPIJobs may not be read)"
+    assert hidden in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kinds", "plural"),
+    [
+        (["batch/v1", "kubeflow.org/v1"], None),
+        (
+            ["batch/v1", "kubeflow.org/v2beta1", "trainer.kubeflow.org/v1alpha1"],
+            "mpijobs",
+        ),
+    ],
+)
+def test_the_kind_of_job_is_one_that_the_cluster_has(
+    server: FakeApiServer,
+    capsys: pytest.CaptureFixture[str],
+    kinds: list[str],
+    plural: str | None,
+) -> None:
+    server.kinds = kinds
+    assert in_process(*FLAGS, "--detach", *TRAINING) == (0 if plural else 2)
+    if plural:
+        assert server.get(plural, NAME)
+    else:
+        assert "has neither MPIJobs nor TrainJobs" in capsys.readouterr().err
+        assert not any("POST" in request for request in server.requests)
 
 
 def test_times_out_if_no_pod_can_be_scheduled(
     server: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scarce = "0/9 nodes are available: 9 Insufficient nvidia.com/gpu. preemption: no."
-    server.put("pods", unschedulable(f"{NAME}-worker-0", scarce))
+    server.controller = lambda job: server.put("pods", unschedulable(WORKER, scarce))
     assert in_process(*FLAGS, "--timeout=1", *TRAINING) == 124
     assert_printed(
         capsys.readouterr().err,
         "distmnist: pending: distmnist-worker-0 Unschedulable: not enough "
         "nvidia.com/gpu, workers 0/2 ready",
-        "timed out, pending: distmnist-worker-0 Unschedulable: not enough "
-        "nvidia.com/gpu; distmnist was deleted",
+        "distmnist: timed out, pending: distmnist-worker-0 Unschedulable: not enough "
+        "nvidia.com/gpu; it was deleted, and its volume is kept",
     )
     assert server.get("mpijobs", NAME) is None
 
@@ -259,20 +428,16 @@ def test_times_out_if_no_pod_can_be_scheduled(
 def test_reports_why_there_are_no_pods(
     server: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    event = {
-        "metadata": {"name": "e1"},
-        "type": "Warning",
-        "reason": "FailedCreate",
-        "message": "exceeded quota: gpus",
-        "involvedObject": {"name": f"{NAME}-launcher"},
-    }
-    server.put("events", event)
+    full = "exceeded quota: gpus"
+    event = warning(f"{NAME}-launcher", "FailedCreate", full)
+    server.controller = lambda job: server.put("events", event)
     assert in_process(*FLAGS, "--timeout=1", *TRAINING) == 124
-    about = "FailedCreate: exceeded quota: gpus"
+    about = f"quota of the namespace exceeded: {full}"
     assert_printed(
         capsys.readouterr().err,
         f"distmnist: pending: {about}, workers 0/2 ready",
-        f"timed out, pending: {about}; distmnist was deleted",
+        f"distmnist: timed out, pending: {about}; it was deleted, and its volume is "
+        "kept",
     )
 
 
@@ -302,7 +467,7 @@ QUOTA = "pods is forbidden: exceeded quota: q, requested: count/mpijobs.kubeflow
         (
             "POST mpijobs",
             (404, "404 page not found\n"),
-            "the cluster has no MPIJob resource: install the MPI Operator",
+            "the cluster has neither MPIJobs nor TrainJobs: install the MPI Operator",
         ),
         (
             "POST mpijobs",

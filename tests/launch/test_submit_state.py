@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from launch.submit.k8s import state
+from launch.submit.k8s import pending, state
+from launch.submit.k8s import pods as pods_
 from tests.launch.fake_api_server import Object
 from tests.launch.k8s_objects import NAME, ended, running, unschedulable, waiting
 
@@ -17,7 +18,8 @@ def job(*conditions: tuple[str, str], **about: str) -> Object:
     """Returns a job with conditions, each a type and a status."""
     status = [{"type": type_, "status": status} for type_, status in conditions]
     return {
-        "metadata": {"name": NAME},
+        "kind": "MPIJob",
+        "metadata": {"name": NAME, "creationTimestamp": ""},
         "status": {"conditions": [{**condition, **about} for condition in status]},
     }
 
@@ -86,20 +88,20 @@ def test_launchers_have_the_log_oldest_first() -> None:
     )
     for name, time in (("first", "01:00"), ("second", "02:00")):
         pods[name]["metadata"]["creationTimestamp"] = f"2026-01-01T{time}:00Z"
-    names = [pod["metadata"]["name"] for pod in state.with_log(pods)]
+    names = [pod["metadata"]["name"] for pod in pods_.with_log(pods)]
     assert names == ["first", "second"]
 
 
 def test_a_pod_starts_and_ends_with_its_container() -> None:
     pending = unschedulable(WORKER, "0/1 nodes are available")
-    assert not state.has_started(pending)
-    assert not state.has_ended(pending)
-    assert state.container(pending) == {}
-    assert state.has_started(running("worker", WORKER))
-    assert not state.has_ended(running("worker", WORKER))
+    assert not pods_.has_started(pending)
+    assert not pods_.has_ended(pending)
+    assert pods_.container(pending) == {}
+    assert pods_.has_started(running("worker", WORKER))
+    assert not pods_.has_ended(running("worker", WORKER))
     for code in (0, 1):
-        assert state.has_started(ended("launcher", LAUNCHER, code))
-        assert state.has_ended(ended("launcher", LAUNCHER, code))
+        assert pods_.has_started(ended("launcher", LAUNCHER, code))
+        assert pods_.has_ended(ended("launcher", LAUNCHER, code))
 
 
 def test_counts_the_ready_workers() -> None:
@@ -108,7 +110,7 @@ def test_counts_the_ready_workers() -> None:
         running("worker", WORKER),
         waiting("worker", f"{NAME}-worker-1", "ContainerCreating", ""),
     )
-    assert state.ready(pods) == 1
+    assert pods_.ready(pods) == 1
 
 
 SCARCE = "0/9 nodes are available: 3 Insufficient cpu, 6 Insufficient nvidia.com/gpu."
@@ -146,14 +148,22 @@ WAITING: dict[str, tuple[list[Object], str]] = {
 @pytest.mark.parametrize("case", WAITING)
 def test_says_what_a_job_waits_for(case: str) -> None:
     pods, text = WAITING[case]
-    assert state.waiting(job(), by_name(*pods), []) == text
+    assert pending.waits(job(), by_name(*pods), []).reason == text
 
 
 def test_a_suspended_job_waits_in_its_queue() -> None:
     suspended = job(("Suspended", "True"))
-    assert state.waiting(suspended, {}, []) == "suspended in its queue"
+    assert pending.waits(suspended, {}, []) == ("suspended in its queue", "")
     resumed = job(("Suspended", "False"))
-    assert state.waiting(resumed, {}, []) == "no pods yet"
+    assert pending.waits(resumed, {}, []) == ("no pods yet", "")
+
+
+def test_a_job_that_no_controller_has_seen_asks_for_it() -> None:
+    new = {**job(), "kind": "MPIJob", "status": {}}
+    assert pending.waits(new, {}, []).reason == (
+        "no pods yet: is the MPI Operator running?"
+    )
+    assert pending.waits({**new, "kind": "Job"}, {}, []).reason == "no pods yet"
 
 
 def test_a_job_without_pods_waits_for_what_its_newest_event_says() -> None:
@@ -162,24 +172,103 @@ def test_a_job_without_pods_waits_for_what_its_newest_event_says() -> None:
         event(f"{NAME}-launcher", "FailedCreate", "new\nest", "2026-01-03T00:00:00Z"),
         event(f"{NAME}2", "FailedCreate", "of another", "2026-01-04T00:00:00Z"),
     ]
-    warnings = state.newest_first(events)
+    warnings = pending.newest_first(events)
     assert warnings == [events[2], events[1], events[0]]
-    assert state.waiting(job(), {}, warnings) == "FailedCreate: new est"
+    assert pending.waits(job(), {}, warnings).reason == "FailedCreate: new est"
+    # Events of an earlier job of the same name.
+    later = job()
+    later["metadata"]["creationTimestamp"] = "2026-01-03T00:00:01Z"
+    assert pending.waits(later, {}, warnings).reason == "no pods yet"
+
+
+def test_the_time_of_an_event_has_several_forms() -> None:
+    second, micro = "2026-01-03T00:00:00Z", "2026-01-03T00:00:00.000001Z"
+    times: list[dict[str, Any]] = [
+        {"lastTimestamp": second, "eventTime": None},
+        {"lastTimestamp": None, "eventTime": micro},
+        {"eventTime": "2020", "series": {"lastObservedTime": micro}},
+    ]
+    new = job()
+    new["metadata"]["creationTimestamp"] = second
+    for time in times:
+        warnings = [{**event(NAME, "Why", "so"), **time}]
+        assert pending.waits(new, {}, warnings).reason == "Why: so"
 
 
 @pytest.mark.parametrize(
-    ("reason", "unrecoverable"),
+    ("reason", "message", "outlook"),
     [
-        ("ImagePullBackOff", True),
-        ("InvalidImageName", True),
-        ("CreateContainerConfigError", True),
-        ("ContainerCreating", False),
-        ("CrashLoopBackOff", False),
+        ("InvalidImageName", "", "vain"),
+        ("CreateContainerConfigError", 'secret "x" not found', "vain"),
+        ("ErrImagePull", "pull access denied, repository does not exist", "vain"),
+        ("ImagePullBackOff", "Back-off pulling image", "poor"),
+        ("ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout", "poor"),
+        ("ContainerCreating", "", ""),
+        ("CrashLoopBackOff", "", ""),
     ],
 )
-def test_knows_which_pods_cannot_start(reason: str, unrecoverable: bool) -> None:
-    pods = by_name(running("launcher", LAUNCHER), waiting("worker", WORKER, reason, ""))
-    assert state.unrecoverable(pods) == (f"{WORKER} {reason}" if unrecoverable else "")
+def test_knows_which_pods_cannot_start(reason: str, message: str, outlook: str) -> None:
+    held = waiting("worker", WORKER, reason, message)
+    wait = pending.waits(job(), by_name(running("launcher", LAUNCHER), held), [])
+    assert wait.outlook == outlook
+    assert wait.reason == f"{WORKER} {reason}{message and ': '}{message}"
+
+
+QUOTA = (
+    'pods "x" is forbidden: exceeded quota: team, requested: {requested}, used: '
+    "pods=3,requests.memory=1Gi, limited: pods=3,requests.memory=1536Mi"
+)
+
+
+@pytest.mark.parametrize(
+    ("requested", "outlook"),
+    [
+        ("pods=1", ""),
+        ("requests.memory=1Gi", ""),
+        ("pods=1,requests.memory=2Gi", "vain"),
+        ("requests.memory=1600M", ""),
+        ("requests.memory=1700M", "vain"),
+    ],
+)
+def test_a_quota_may_have_room_later(requested: str, outlook: str) -> None:
+    refused = event(NAME, "FailedCreate", QUOTA.format(requested=requested))
+    wait = pending.waits(job(), {}, [refused])
+    assert wait.outlook == outlook
+    assert wait.reason.startswith("quota of the namespace exceeded: pods")
+
+
+def test_a_refusal_before_the_newest_pod_is_over() -> None:
+    refused = event(NAME, "FailedCreate", "is forbidden", "2026-01-03T00:00:00Z")
+    worker = running("worker", WORKER)
+    for time, outlook in (("00:00:00", "vain"), ("00:00:01", "")):
+        worker["metadata"]["creationTimestamp"] = f"2026-01-03T{time}Z"
+        assert pending.waits(job(), by_name(worker), [refused]).outlook == outlook
+
+
+def test_a_claim_that_is_not_bound_has_advice() -> None:
+    unbound = (
+        "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+    )
+    wait = pending.waits(job(), by_name(unschedulable(WORKER, unbound)), [])
+    assert wait.outlook == "" and wait.reason.endswith(
+        "give an existing claim as --pvc"
+    )
+
+
+def test_the_summary_is_json() -> None:
+    mpi = {**job(), "spec": {"mpiReplicaSpecs": {"Worker": {"replicas": 2}}}}
+    assert state.summarize(mpi, by_name(running("worker", WORKER))) == {
+        "name": NAME,
+        "kind": "MPIJob",
+        "state": "pending",
+        "reason": "starting",
+        "status": None,
+        "workers": 2,
+        "ready": 1,
+    }
+    failed = {**mpi, **job(("Failed", "True"))}
+    found = state.summarize(failed, by_name(ended_launcher(3)))
+    assert (found["state"], found["status"]) == ("failed", 3)
 
 
 def failed(**status: Any) -> dict[str, Object]:

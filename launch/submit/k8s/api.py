@@ -5,7 +5,9 @@ Objects are plain dictionaries, as in the manifests.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
@@ -13,19 +15,19 @@ from distmnist.core.errors import InputError
 from launch.submit.k8s import streams
 from launch.submit.k8s.connection import (
     CONNECT_SECONDS,
-    CONNECTION_ERRORS,
+    FAILURES,
+    JOBS,
+    NO_OPERATOR,
     Connection,
     by_name,
     decode,
     raw,
 )
 from launch.submit.k8s.manifests import Object
+from launch.submit.k8s.owners import Owners
+from launch.submit.k8s.pods import selector
 
-# Group, version and plural name of each kind of job.
-_JOBS = {
-    "MPIJob": ("kubeflow.org", "v2beta1", "mpijobs"),
-    "Job": ("batch", "v1", "jobs"),
-}
+_WARNING = "type=Warning"
 
 
 class Api:
@@ -39,32 +41,52 @@ class Api:
         """Connects to the API server; see `Connection`."""
         self._connection = Connection(context, namespace)
         self.namespace = self._connection.namespace
+        self._owners = Owners(self._connection)
+
+    def kind_of_several_workers(self) -> str:
+        """Returns the kind of job that the cluster has for them, as in `--kind`.
+
+        Raises:
+            InputError: It has none.
+        """
+        listed = self._connection.retried(
+            lambda: decode(self._connection.apis.get_api_versions(**raw()))
+        )
+        found = {
+            version["groupVersion"]
+            for group in listed["groups"]
+            for version in group["versions"]
+        }
+        for kind in ("MPIJob", "TrainJob"):
+            group, version, _ = JOBS[kind]
+            if f"{group}/{version}" in found:
+                return kind.lower()
+        raise InputError(NO_OPERATOR)
 
     # --- Jobs.
 
-    def create(self, thing: Object, is_own: Callable[[Object], bool]) -> bool:
+    def create(self, thing: Object) -> Object:
         """Creates a job or a PersistentVolumeClaim unless its name is in use.
 
         Args:
             thing: Object to create.
-            is_own: Returns whether an existing object is the one to create: a creation
-                may succeed although its response is lost.
 
         Returns:
-            Whether it was created.
+            The object of that name: it may be another's, or this one, of which the
+            first response was lost.
 
         Raises:
             InputError: The cluster rejects it.
         """
 
-        def attempt() -> bool:
+        def attempt() -> Object:
             try:
                 self._create(thing)
             except ApiException as error:
-                if error.status != 409 or "exceeded quota" in str(error.body):
+                if not _exists(error):
                     raise
-                return is_own(self._read(thing["kind"], thing["metadata"]["name"]))
-            return True
+            name = thing["metadata"]["name"]
+            return self._connection.read(thing["kind"], name)
 
         return self._connection.retried(attempt)
 
@@ -82,7 +104,7 @@ class Api:
             try:
                 self._create(thing, dry_run="All")
             except ApiException as error:
-                if error.status != 409 or "exceeded quota" in str(error.body):
+                if not _exists(error):
                     raise
 
         self._connection.retried(attempt)
@@ -92,105 +114,135 @@ class Api:
             create = self._connection.core.create_namespaced_persistent_volume_claim
             create(self.namespace, thing, **how, _request_timeout=CONNECT_SECONDS)
         else:
-            group, version, plural = _JOBS[thing["kind"]]
             self._connection.custom.create_namespaced_custom_object(
-                group,
-                version,
-                self.namespace,
-                plural,
+                *self._connection.place(thing["kind"]),
                 thing,
                 field_validation="Strict",
                 **how,
                 _request_timeout=CONNECT_SECONDS,
             )
 
-    def _read(self, kind: str, name: str) -> Object:
-        if kind == "PersistentVolumeClaim":
-            read = self._connection.core.read_namespaced_persistent_volume_claim
-            return decode(read(name, self.namespace, **raw()))
-        group, version, plural = _JOBS[kind]
-        get = self._connection.custom.get_namespaced_custom_object
-        return decode(get(group, version, self.namespace, plural, name, **raw()))
-
     def require_claim(self, name: str) -> None:
         """Raises InputError if no PersistentVolumeClaim has this name."""
-        self._connection.retried(lambda: self._read("PersistentVolumeClaim", name))
+        self._connection.retried(
+            lambda: self._connection.read("PersistentVolumeClaim", name)
+        )
 
-    def find_job(self, name: str) -> Object:
-        """Returns the Job or MPIJob of a name.
+    def has_claim(self, name: str) -> bool:
+        """Returns whether a PersistentVolumeClaim of this name can be seen."""
 
-        Raises:
-            InputError: There is none.
-        """
-
-        def attempt() -> Object:
-            for kind in _JOBS:
-                try:
-                    return self._read(kind, name)
-                except ApiException as error:
-                    if error.status != 404:
-                        raise
-            raise InputError(f"no job {name} in namespace {self.namespace}")
+        def attempt() -> bool:
+            try:
+                self._connection.read("PersistentVolumeClaim", name)
+            except ApiException as error:
+                if error.status not in (403, 404):
+                    raise
+                return False
+            return True
 
         return self._connection.retried(attempt)
 
+    def find_job(self, name: str) -> Object:
+        """Returns the job of a name, of any kind.
+
+        Raises:
+            InputError: There is none, or none that may be read.
+        """
+        hidden: list[str] = []
+
+        def attempt() -> Object | None:
+            hidden.clear()
+            for kind in JOBS:
+                try:
+                    return self._connection.read(kind, name)
+                except ApiException as error:
+                    if error.status == 403:
+                        hidden.append(f"{kind}s")
+                    elif error.status != 404:
+                        raise
+            return None
+
+        if job := self._connection.retried(attempt):
+            return job
+        if len(hidden) == len(JOBS):
+            raise InputError(
+                f"forbidden: request permission to read jobs in namespace "
+                f"{self.namespace}, or set another --namespace"
+            )
+        unread = f" ({' and '.join(hidden)} may not be read)" if hidden else ""
+        raise InputError(f"no job {name} in namespace {self.namespace}{unread}")
+
     def delete_job(self, job: Object) -> None:
         """Deletes a job and its pods; does nothing if it does not exist."""
-        group, version, plural = _JOBS[job["kind"]]
 
         def attempt() -> None:
+            metadata = job["metadata"]
+            options: dict[str, Any] = {"propagationPolicy": "Background"}
+            if "uid" in metadata:  # a later job may have the same name
+                options["preconditions"] = {"uid": metadata["uid"]}
             try:
                 self._connection.custom.delete_namespaced_custom_object(
-                    group,
-                    version,
-                    self.namespace,
-                    plural,
-                    job["metadata"]["name"],
-                    propagation_policy="Background",
+                    *self._connection.place(job["kind"]),
+                    metadata["name"],
+                    body=options,
                     _request_timeout=CONNECT_SECONDS,
                 )
             except ApiException as error:
-                if error.status != 404:
+                if error.status not in (404, 409):
                     raise
 
         self._connection.retried(attempt)
 
     # --- State and logs.
 
-    def pods(self, selector: str) -> dict[str, Object]:
-        """Returns the pods of a label selector, by name."""
+    def pods(self, job: Object) -> dict[str, Object]:
+        """Returns the pods of a job, by name."""
         pods = self._connection.core.list_namespaced_pod
-        return self._connection.retried(
+        listed = self._connection.retried(
             lambda: by_name(
-                decode(pods(self.namespace, label_selector=selector, **raw()))
-            )
+                decode(pods(self.namespace, label_selector=selector(job), **raw()))
+            ),
+            math.inf,
         )
+        return self._owners.pods(job, listed)
 
-    def watch_pods(self, selector: str) -> Iterator[dict[str, Object] | None]:
-        """Watches the pods of a label selector; see `streams.watch_objects`."""
-        return streams.watch_objects(
+    def watch_pods(self, job: Object) -> Iterator[dict[str, Object] | None]:
+        """Watches the pods of a job; see `streams.watch_objects`."""
+        for pods in streams.watch_objects(
+            self._connection,
             self._connection.core.list_namespaced_pod,
             self.namespace,
-            label_selector=selector,
-        )
+            label_selector=selector(job),
+        ):
+            yield None if pods is None else self._owners.pods(job, pods)
+
+    def warnings(self) -> dict[str, Object]:
+        """Returns the warning events of the namespace, by name; {} if not permitted."""
+        events = self._connection.core.list_namespaced_event
+        try:
+            return self._connection.retried(
+                lambda: by_name(
+                    decode(events(self.namespace, field_selector=_WARNING, **raw()))
+                )
+            )
+        except InputError:
+            return {}
 
     def watch_warnings(self) -> Iterator[dict[str, Object] | None]:
         """Watches the warning events of the namespace; see `streams.watch_objects`."""
         return streams.watch_objects(
+            self._connection,
             self._connection.core.list_namespaced_event,
             self.namespace,
-            field_selector="type=Warning",
+            field_selector=_WARNING,
         )
 
     def watch_job(self, job: Object) -> Iterator[dict[str, Object] | None]:
         """Watches one job; see `streams.watch_objects`."""
-        group, version, plural = _JOBS[job["kind"]]
         return streams.watch_objects(
+            self._connection,
             self._connection.custom.list_namespaced_custom_object,
-            group,
-            version,
-            self.namespace,
-            plural,
+            *self._connection.place(job["kind"]),
             field_selector=f"metadata.name={job['metadata']['name']}",
         )
 
@@ -208,6 +260,11 @@ class Api:
                 tail_lines=lines,
                 _request_timeout=CONNECT_SECONDS,
             )
-        except (ApiException, *CONNECTION_ERRORS):
+        except FAILURES:
             return []
         return log.splitlines()
+
+
+def _exists(error: ApiException) -> bool:
+    """Returns whether an object was not created because its name is in use."""
+    return bool(error.status == 409 and "exceeded quota" not in str(error.body))

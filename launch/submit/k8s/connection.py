@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,30 @@ from launch.submit.k8s.manifests import Object
 
 CONNECT_SECONDS = 10  # timeout
 
-# Raised by the client if the server is unreachable or drops the connection.
-CONNECTION_ERRORS = (urllib3.exceptions.HTTPError, OSError)
+# Raised by the client: the server answers with an error, is unreachable, or drops the
+# connection.
+FAILURES = (ApiException, urllib3.exceptions.HTTPError, OSError)
+
+NO_OPERATOR = (
+    "the cluster has neither MPIJobs nor TrainJobs: install the MPI Operator or "
+    "Kubeflow Trainer (docs/kubernetes.md), or train with --workers=1, which requires "
+    "none"
+)
+
+# Group, version and plural name of each kind of job, and of what runs a TrainJob.
+JOBS = {
+    "MPIJob": ("kubeflow.org", "v2beta1", "mpijobs"),
+    "TrainJob": ("trainer.kubeflow.org", "v1alpha1", "trainjobs"),
+    "Job": ("batch", "v1", "jobs"),
+}
+KINDS = {**JOBS, "JobSet": ("jobset.x-k8s.io", "v1alpha2", "jobsets")}
 
 _RETRY_SECONDS = 1.0
 _ATTEMPTS = 5
+# A server that has started again refuses what is permitted, and does not know all kinds
+# of objects, until its caches are loaded.
+_UNSETTLED = (403, 404)
+_UNSETTLED_SECONDS = 30.0
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 T = TypeVar("T")
@@ -35,6 +55,7 @@ class Connection:
         namespace: Namespace of all objects.
         core: Client of the core API.
         custom: Client of custom resources and, as plain dictionaries, of jobs.
+        apis: Client of the groups of resources that the cluster has.
     """
 
     def __init__(self, context: str | None, namespace: str | None):
@@ -60,15 +81,39 @@ class Connection:
         settings = client.Configuration.get_default_copy()
         settings.retries = False  # see `retried`
         self._host = settings.host
+        self._lost_at = -math.inf
         connection = client.ApiClient(settings)
         self.core = client.CoreV1Api(connection)
         self.custom = client.CustomObjectsApi(connection)
+        self.apis = client.ApisApi(connection)
 
-    def retried(self, attempt: Callable[[], T]) -> T:
+    def place(self, kind: str) -> tuple[str, str, str, str]:
+        """Returns where the client finds objects of a kind."""
+        group, version, plural = KINDS[kind]
+        return group, version, self.namespace, plural
+
+    def read(self, kind: str, name: str) -> Object:
+        """Returns an object.
+
+        Args:
+            kind: PersistentVolumeClaim, or one of `KINDS`.
+            name: Its name.
+
+        Raises:
+            kubernetes.client.exceptions.ApiException: There is none, for example.
+        """
+        if kind == "PersistentVolumeClaim":
+            read = self.core.read_namespaced_persistent_volume_claim
+            return decode(read(name, self.namespace, **raw()))
+        get = self.custom.get_namespaced_custom_object
+        return decode(get(*self.place(kind), name, **raw()))
+
+    def retried(self, attempt: Callable[[], T], attempts: float = _ATTEMPTS) -> T:
         """Retries an operation while the server is unreachable or overloaded.
 
         Args:
             attempt: The operation.
+            attempts: How often it is tried; may be infinite.
 
         Returns:
             The result of the operation.
@@ -76,18 +121,42 @@ class Connection:
         Raises:
             InputError: The server rejects the request, or all attempts failed.
         """
-        for i in range(_ATTEMPTS):
-            if i:
-                pause()
+        while True:
+            attempts -= 1
             try:
                 return attempt()
-            except ApiException as error:
-                if not is_transient(error):
-                    raise rejection(error) from None
-                problem = f"{error.status} {error.reason}"
-            except CONNECTION_ERRORS as error:
-                problem = str(error).rpartition(": ")[2].strip("()'\" ")
-        raise InputError(
+            except FAILURES as error:
+                self.endure(error)
+                if attempts < 1:
+                    raise self._unreachable(error) from None
+            pause()
+
+    def endure(self, error: Exception) -> None:
+        """Returns if a retry may succeed.
+
+        Args:
+            error: One of `FAILURES`.
+
+        Raises:
+            InputError: The server rejects the request.
+        """
+        status = getattr(error, "status", None)
+        if not status or status == 429 or status >= 500:
+            self._lost_at = time.monotonic()
+        elif not (
+            status in _UNSETTLED
+            and time.monotonic() < self._lost_at + _UNSETTLED_SECONDS
+        ):
+            raise _rejection(error) from None
+
+    def _unreachable(self, error: Exception) -> InputError:
+        if isinstance(error, ApiException):
+            if error.status in _UNSETTLED:
+                return _rejection(error)
+            problem = f"{error.status} {error.reason}"
+        else:
+            problem = str(error).rpartition(": ")[2].strip("()'\" ")
+        return InputError(
             f"no response from the cluster at {self._host} ({problem}): check the "
             "kubeconfig and the network"
         )
@@ -98,12 +167,7 @@ def pause() -> None:
     time.sleep(_RETRY_SECONDS)
 
 
-def is_transient(error: ApiException) -> bool:
-    """Returns whether a retry may succeed."""
-    return error.status == 429 or error.status >= 500 or not error.status
-
-
-def rejection(error: ApiException) -> InputError:
+def _rejection(error: Any) -> InputError:
     """Returns the one-line error for a rejected request."""
     try:
         status = json.loads(error.body)
@@ -111,12 +175,8 @@ def rejection(error: ApiException) -> InputError:
     except (TypeError, ValueError):  # a path that the server does not know: plain text
         status, message = {}, str(error.body or error.reason).strip()
     message = " ".join(message.split())
-    if error.status == 404 and not status.get("details", {}).get("name"):
-        return InputError(
-            "the cluster has no MPIJob resource: install the MPI Operator "
-            "(docs/kubernetes.md), or train with --workers=1, which does not require "
-            "it"
-        )
+    if error.status == 404 and not (status.get("details") or {}).get("name"):
+        return InputError(NO_OPERATOR)
     if "exceeded quota" in message:
         return InputError(f"quota of the namespace exceeded: {message}")
     remedy = {

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from distmnist.core import flags
 from distmnist.core.errors import InputError
 from distmnist.core.options import option, validate
-from distmnist.core.rules import Rule, at_least, matching
+from distmnist.core.rules import Rule, at_least, matching, one_of
 from launch.submit import training
 
 USAGE = """Submits a training job to a Kubernetes cluster, and follows it to its end.
@@ -30,6 +30,9 @@ _WORKERS = "Workers"
 _CLUSTER = "Cluster"
 _ACTION = "Action"
 
+
+# Kinds of object that run a job: the first that can, and that the cluster has.
+KINDS = ("job", "mpijob", "trainjob")
 
 # A job's workers have a Service of its name.
 _NAME = matching(r"[a-z]([-a-z0-9]*[a-z0-9])?", "lower-case letters, digits and dashes")
@@ -69,6 +72,13 @@ class Options:
         "Existing volume claim to use; by default distmnist, created if missing.",
         _JOB,
         _RESOURCE,
+    )
+    kind: str = option(
+        "auto",
+        "Object that runs the job. auto: a plain Job if it is one process; else an "
+        "MPIJob or a TrainJob, whichever the cluster has.",
+        _JOB,
+        one_of("auto", *KINDS),
     )
     timeout: int | None = option(
         None,
@@ -130,6 +140,7 @@ class Options:
         _ACTION,
         _NAME,
     )
+    json: bool = option(False, "With --status: as one JSON object.", _ACTION)
     delete: str | None = option(
         None, "Delete the job of this name, instead of submitting one.", _ACTION, _NAME
     )
@@ -162,6 +173,8 @@ class Options:
                 f"flag --min_workers={self.min_workers}: must be at most "
                 f"--workers={self.workers}"
             )
+        if self.json and not self.status:
+            raise InputError("flag --json: only with --status=NAME")
         if not (self.image or self.there):
             raise InputError("flag --image: give the image, REGISTRY/NAME:TAG")
 

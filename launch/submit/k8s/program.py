@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 import time
 import uuid
@@ -9,16 +11,18 @@ from collections.abc import Sequence
 
 from distmnist.core.errors import InputError
 from launch.submit import running, training
-from launch.submit.k8s import manifests, state
+from launch.submit.k8s import manifests, pending, state
 from launch.submit.k8s import options as options_module
 from launch.submit.k8s.api import Api
 from launch.submit.k8s.follow import Follower
 from launch.submit.k8s.manifests import Object
 from launch.submit.k8s.options import Options
+from launch.submit.k8s.pods import has_started, with_log
 from launch.submit.screen import Screen
 
 _TAIL = 200  # log lines in which the newest step is looked for
 _SUBMISSION = "distmnist/submission"  # annotation: identifies the submission
+_START_SECONDS = 10.0  # that --detach waits for the job to run
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,37 +48,47 @@ def _run(options: Options, screen: Screen) -> int:
         _delete(api, api.find_job(options.delete), screen)
         return 0
     if options.status:
-        print(_status(api, options.status))
-        return 0
-    job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
-    if options.detach:
+        _print_status(api, options.status, options.json)
         return 0
     begin = time.monotonic()
+    job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
+    follower = Follower(api, job, screen, is_own=not options.logs)
+    if options.detach:
+        follower.start(_START_SECONDS)
+        return 0
 
     def follow() -> int:
-        follower = Follower(api, job, screen)
         return follower.run(options.timeout and begin + options.timeout)
 
     name = job["metadata"]["name"]
     return running.follow(screen, name, follow, lambda: _delete(api, job, screen))
 
 
-def _status(api: Api, name: str) -> str:
-    """Returns the state of a job on one line, with its newest step."""
+def _print_status(api: Api, name: str, as_json: bool) -> None:
+    """Prints the state of a job, with its newest step."""
     job = api.find_job(name)
-    pods = api.pods(state.selector(name))
+    pods = api.pods(job)
+    warnings = pending.newest_first(api.warnings().values())
     last_step = training.last_step(manifests.training_flags(job))
-    steps = ""
-    for pod in state.with_log(pods):
-        if state.has_started(pod):
+    lines: list[str] = []
+    for pod in with_log(pods):
+        if has_started(pod):
             container = pod["spec"]["containers"][0]["name"]
-            for line in api.tail(pod["metadata"]["name"], container, _TAIL):
-                steps = training.progress(line, last_step) or steps
-    return f"{name}: {state.describe(job, pods)}{f', {steps}' if steps else ''}"
+            lines += api.tail(pod["metadata"]["name"], container, _TAIL)
+    if as_json:
+        found = state.summarize(job, pods, warnings)
+        print(json.dumps({**found, **training.newest_step(lines, last_step)}))
+        return
+    steps = [step for line in lines if (step := training.progress(line, last_step))]
+    text = ", ".join([state.describe(job, pods, warnings), *steps[-1:]])
+    print(f"{name}: {text}")
 
 
 def _submit(api: Api, options: Options, screen: Screen) -> Object:
     """Creates the job, and its volume's claim if missing; returns the job."""
+    if options.kind == "auto" and not options.single:
+        kind = "mpijob" if options.elastic else api.kind_of_several_workers()
+        options = dataclasses.replace(options, kind=kind)
     *claims, job = manifests.render(options)
     name, submission = options.name, str(uuid.uuid4())
     job["metadata"]["annotations"] = {_SUBMISSION: submission}
@@ -82,19 +96,17 @@ def _submit(api: Api, options: Options, screen: Screen) -> Object:
     if options.pvc:
         api.require_claim(options.pvc)
     for claim in claims:
-        api.create(claim, lambda there: False)
-
-    def mine(there: Object) -> bool:
-        annotations = there["metadata"].get("annotations") or {}
-        return bool(annotations.get(_SUBMISSION) == submission)
-
-    if not api.create(job, mine):
+        if not api.has_claim(claim["metadata"]["name"]):
+            api.create(claim)
+    created = api.create(job)
+    annotations = created["metadata"].get("annotations") or {}
+    if annotations.get(_SUBMISSION) != submission:
         raise InputError(
             f"a job {name} exists in namespace {api.namespace}: give another --name, "
             f"follow it with --logs={name}, or end it with --delete={name}"
         )
     screen.report(f"{name} was submitted to namespace {api.namespace}")
-    return job
+    return created
 
 
 def _delete(api: Api, job: Object, screen: Screen) -> None:

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kubernetes import watch
-from kubernetes.client.exceptions import ApiException
 
 from launch.submit.k8s.connection import (
     CONNECT_SECONDS,
-    CONNECTION_ERRORS,
+    FAILURES,
     Connection,
     by_name,
     decode,
-    is_transient,
     pause,
     raw,
-    rejection,
 )
 from launch.submit.k8s.manifests import Object
 
@@ -27,11 +24,12 @@ _STREAM_SECONDS = 60
 
 
 def watch_objects(
-    list_objects: Any, *where: str, **selector: str
+    connection: Connection, list_objects: Any, *where: str, **selector: str
 ) -> Iterator[dict[str, Object] | None]:
     """Watches objects without end.
 
     Args:
+        connection: API server.
         list_objects: List method of the client.
         where: Positional arguments of the method.
         selector: Keyword arguments of the method, which select the objects.
@@ -68,17 +66,13 @@ def watch_objects(
                 if event["type"] == "DELETED":
                     del objects[thing["metadata"]["name"]]
                 yield dict(objects)
-        except ApiException as error:
-            if error.status == 410:  # the version is too old: list again
-                objects = None
-            elif not is_transient(error):
-                raise rejection(error) from None
-            else:
+        except FAILURES as error:
+            # Listing again shows that the server is back, before anything changes.
+            objects = None
+            if getattr(error, "status", 0) != 410:  # the version is too old
+                connection.endure(error)
                 yield None
                 pause()
-        except CONNECTION_ERRORS:
-            yield None
-            pause()
 
 
 def read_log(
@@ -94,6 +88,9 @@ def read_log(
 
     Yields:
         Each line once, without its line end.
+
+    Raises:
+        InputError: The server rejects the request.
     """
     # The server resumes a log at a whole second. The lines of the last second are kept,
     # with their timestamps in nanoseconds, to skip those that were read before.
@@ -115,11 +112,12 @@ def read_log(
                 yield text
             if complete:
                 return
-        except ApiException as error:
-            if error.status == 404:  # the pod was deleted
+        except FAILURES as error:
+            status = getattr(error, "status", 0)
+            if status == 404:  # the pod was deleted
                 return
-        except CONNECTION_ERRORS:
-            pass
+            if status != 400:  # its container does not run yet
+                connection.endure(error)
         pause()
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from distmnist.core.errors import RunError
 from launch.submit import training
@@ -127,6 +128,20 @@ def describe(tasks: Sequence[Task]) -> str:
     return text
 
 
+def summarize(task: Task) -> dict[str, Any]:
+    """Returns the state of a job as JSON; `status` is its exit status, once it ended."""
+    return {
+        "name": task.name,
+        "job": task.job,
+        "array_index": task.array_index or None,
+        "state": task.state.lower(),
+        "reason": task.reason or None,
+        "status": None if task.state in _UNDERWAY else exit_status(task),
+        "restarts": task.restarts,
+        "nodes": task.nodes or None,
+    }
+
+
 def exit_status(task: Task) -> int:
     """Returns the exit status of a job that has ended."""
     code, number = task.exit_code
@@ -143,14 +158,12 @@ def never_starts(tasks: Sequence[Task]) -> str:
     return ""
 
 
-def newest_progress(task: Task, last_step: int | None) -> str:
-    """Returns the newest step in the log of a job, with its loss; "" without one."""
+def newest_lines(task: Task) -> list[str]:
+    """Returns the last lines of the log of a job; [] without one."""
     try:
         with task.log.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - _TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
-    found = [training.progress(line, last_step) for line in lines]
-    return next((step for step in reversed(found) if step), "")
+        return []

@@ -123,6 +123,11 @@ class Options:
     status: str | None = option(
         None, "Print the state of the job of this name or number.", _ACTION, _NAME
     )
+    json: bool = option(
+        False,
+        "With --status: as a JSON object, one for each task of an array.",
+        _ACTION,
+    )
     delete: str | None = option(
         None, "Cancel the job of this name or number.", _ACTION, _NAME
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -54,8 +55,14 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
     last_step = None if options.there else training.last_step(options.training)
     if options.status:
         for task in commands.tasks(job):
-            step = follow.newest_progress(task, last_step)
-            print(follow.describe([task]) + (f", {step}" if step else ""))
+            lines = follow.newest_lines(task)
+            if options.json:
+                step = training.newest_step(lines, last_step)
+                print(json.dumps({**follow.summarize(task), **step}))
+            else:
+                steps = [training.progress(line, last_step) for line in lines]
+                newest = list(filter(None, steps))[-1:]
+                print(", ".join([follow.describe([task]), *newest]))
         return 0
     if options.detach:
         return 0

@@ -106,6 +106,9 @@ def _settings(
 def _launching(options: Options, launcher: str) -> Iterator[str]:
     """Yields the lines that define the command."""
     if launcher == "mpirun":
+        # scancel ends Open MPI's processes too; then ranks have this time, in seconds,
+        # for a checkpoint, and a job always takes it twice to end before its ranks do.
+        yield "export OMPI_MCA_odls_base_sigkill_timeout=3"
         words = [shlex.quote(str(_LAUNCH / "graceful.sh")), "mpirun"]
     else:
         # Without --wait it waits for ever for a node whose step daemon was killed.
