@@ -3,7 +3,7 @@
 # In a worker of an MPIJob, as its preStop hook: sends SIGTERM to the ranks that mpirun
 # started on this host, whatever program they run, and waits until they have ended. sshd
 # ends at once when the pod is stopped, which would kill them; before it, they have time
-# to write a checkpoint.
+# to write a checkpoint, and mpirun's daemon to report their exit status.
 
 set -euo pipefail
 
@@ -28,32 +28,38 @@ case ${1-} in
   *) echo "stop_ranks: takes no arguments; see launch/stop_ranks.sh --help" >&2 && exit 2 ;;
 esac
 
-# ranks: prints "PID NAME" for each process of a rank. The name is that of the rank and
-# its job: those of an earlier job may not have ended yet.
+report_seconds=5 # for mpirun's daemon
+
+# ranks: prints "PID PARENT CAUGHT NAME" for each process of a rank. CAUGHT is the mask of
+# the signals that it handles, NAME that of the rank and its job: the ranks of an earlier
+# job may not have ended yet.
 ranks() {
-  local file job
+  local file rank job status
   while IFS=: read -r -d '' file rank; do
-    job=$(grep -aszm1 '^PMIX_NAMESPACE=' "$file" | tr -d '\0') || continue # has ended
+    job=$(grep -aszm1 '^PMIX_NAMESPACE=' "$file" | tr -d '\0') &&
+      status=$(sed -n 's/^\(PPid\|SigCgt\):\s*//p' "${file%environ}status" 2>/dev/null) ||
+      continue # has just ended
     file=${file#/proc/}
-    echo "${file%/environ} $job,${rank#*=}"
+    echo "${file%/environ} ${status//$'\n'/ } $job,$rank"
   done < <(grep -aszHm1 '^OMPI_COMM_WORLD_RANK=' /proc/[0-9]*/environ)
 }
 
-# handles_sigterm PID
-handles_sigterm() {
-  local caught
-  caught=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null)
-  ((16#${caught:-0} & 1 << 14))
+# any_runs PID...
+any_runs() {
+  local pid
+  for pid in "$@"; do ! kill -0 "$pid" 2>/dev/null || return 0; done
+  return 1
 }
 
-declare -A signalled=()
+declare -A signalled=() parents=()
 while true; do
   declare -A all=() handling=()
-  while read -r pid rank; do
+  while read -r pid parent caught rank; do
+    ((parent <= 1)) || parents[$parent]=
     all[$rank]+=" $pid"
-    ! handles_sigterm "$pid" || handling[$rank]+=" $pid"
+    if ((16#$caught & 1 << (15 - 1))); then handling[$rank]+=" $pid"; fi # SIGTERM is 15
   done < <(ranks)
-  ((${#all[@]})) || exit 0
+  ((${#all[@]})) || break
   for rank in "${!all[@]}"; do
     # A second signal would end the rank without a checkpoint.
     [[ -z ${signalled[$rank]-} ]] || continue
@@ -63,3 +69,6 @@ while true; do
   done
   sleep 0.2
 done
+# What is left of the parents are daemons, which end with the job.
+end=$((SECONDS + report_seconds))
+while any_runs "${!parents[@]}" && ((SECONDS < end)); do sleep 0.2; done

@@ -84,7 +84,7 @@ def missing() -> str:
     """Returns why pods cannot be emulated here; "" if they can."""
     if os.geteuid() != 0:
         return "requires root"
-    for program in ("ip", "unshare", "setpriv", "nsenter", "ssh-keygen", "pgrep"):
+    for program in ("ip", "unshare", "setpriv", "nsenter", "ssh-keygen"):
         if shutil.which(program) is None:
             return f"requires {program}"
     if not os.path.exists("/usr/sbin/sshd"):
@@ -276,7 +276,8 @@ class Pods:
         Args:
             name: Name of the pod, one of the hosts.
             template: Pod template, of the manifests.
-            env: Environment variables of the operator and the image.
+            env: Environment variables of the operator and the image; those of the
+                template are added.
             command: Command to run; by default that of the template.
             names: Content of /etc/hosts; by default it names all pods.
 
@@ -299,6 +300,7 @@ class Pods:
         for kind, name_in_template in _VOLUMES.items():
             paths = _mount_paths(template, name_in_template)
             (files / kind).write_text("".join(f"{path}\n" for path in paths))
+        given = {item["name"]: item["value"] for item in container.get("env", ())}
         security = container.get("securityContext", {})
         mode = "ro" if security.get("readOnlyRootFilesystem") else "rw"
         _ip("-n", namespace, "link", "set", "eth0", "up")
@@ -310,7 +312,7 @@ class Pods:
             ["ip", "netns", "exec", namespace, "unshare", "--mount", "--uts", "--ipc"]
             + ["--pid", "--fork", "--kill-child", "--mount-proc"]
             + [str(word) for word in words],
-            {**env, "HOME": "/home/distmnist", "HOSTNAME": name},
+            {**env, **given, "HOME": "/home/distmnist", "HOSTNAME": name},
             template,
         )
         self._running.append(pod)
