@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,17 @@ LAUNCHER, NODE = f"{NAME}-launcher-0-0", f"{NAME}-node-0-0"
 class TrainJob(Job):
     """A launcher that is a node, too, and another node."""
 
-    def __init__(self, pods: Pods, jobset: Object):
+    def __init__(self, pods: Pods, **options: Any):
         """See `Job`."""
         self.pods = pods
         self.workers = {}
         self.log_dir = pods.data / "logs" / NAME
-        self._templates = trainer.templates(jobset)
+        self._templates = trainer.templates(make_jobset(**options))
+        for template in self._templates.values():
+            for volume in template["spec"]["volumes"]:
+                if volume["name"] == "own":  # here it is the volume of the claim
+                    del volume["configMap"]
+                    volume["persistentVolumeClaim"] = {"claimName": "distmnist"}
         # The names that JobSet gives them, as the DNS has them.
         self._names = pods.names.replace(f".{NAME}-worker.default.svc", f".{NAME}")
 
@@ -54,17 +60,27 @@ class TrainJob(Job):
         )
 
 
+def make_jobset(**options: Any) -> Object:
+    """Returns what Trainer makes of a submitted TrainJob."""
+    rendered = Options(image="distmnist:cpu", name=NAME, kind="trainjob", **options)
+    return trainer.jobset(runtime(), manifests.render(rendered)[-1])
+
+
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[TrainJob]:
-    """A TrainJob of two nodes; none of its pods is started."""
+def pods(tmp_path: Path) -> Iterator[Pods]:
+    """The pods of a TrainJob of two nodes; none is started."""
     data, mpi, nothing = (tmp_path / name for name in ("data", "mpi", "nothing"))
     for path in (data, mpi, nothing):
         path.mkdir()
-    options = Options(image="distmnist:cpu", name=NAME, kind="trainjob", training=LONG)
-    jobset = trainer.jobset(runtime(), manifests.render(options)[-1])
-    (mpi / "hostfile").write_text(trainer.hostfile(jobset, slots=1))
+    (mpi / "hostfile").write_text(trainer.hostfile(make_jobset(), slots=1))
     with Pods(NAME, {LAUNCHER: mpi, NODE: nothing}, data) as pods:
-        yield TrainJob(pods, jobset)
+        yield pods
+
+
+@pytest.fixture
+def job(pods: Pods) -> TrainJob:
+    """A TrainJob that trains for ever."""
+    return TrainJob(pods, training=LONG)
 
 
 @pytest.mark.timeout(300)
@@ -96,3 +112,19 @@ def test_a_lost_node_ends_the_launcher_and_the_next_one_resumes(job: TrainJob) -
     assert job.workers[NODE].exec(RANKS).stdout.count("environ") >= 1
     assert job.launcher.stop() == 143
     job.check_contiguous()
+
+
+@pytest.mark.timeout(180)
+def test_modules_of_a_config_map_are_found_on_all_nodes(pods: Pods) -> None:
+    (pods.data / "own_networks.py").write_text(
+        "import keras\n"
+        "def linear(config, spec):\n"
+        "    layers = [keras.layers.Flatten(), keras.layers.Dense(spec.num_classes)]\n"
+        "    return keras.Sequential(layers)\n"
+    )
+    flags = ("--dataset=fake", "--model=own_networks:linear", "--max_steps=20")
+    job = TrainJob(pods, config_map="own", training=flags)
+    job.start()
+    assert job.launcher.wait(100) == 0, job.launcher.log
+    assert job.records("eval")[-1]["size"] == 2
+    assert "could not find environment variable" not in job.launcher.log

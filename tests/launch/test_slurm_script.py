@@ -8,8 +8,8 @@ import pytest
 
 from tests.launching import ROOT, run
 
-# The command ends with the next of these statuses, after a step (t), a checkpoint (s) or
-# some output (p); nothing is waited for.
+# The command ends with the next of these statuses: after a step (t), a checkpoint (s),
+# or output (p). Nothing is waited for.
 PRELUDE = r"""
 log_dir=$1 job=7 command=(train) statuses=("${@:2}")
 train() {
