@@ -14,7 +14,7 @@ trap 'stopped=143; kill -USR1 $job' TERM HUP
 trap 'stopped=130; kill -USR2 $job' INT
 
 # A trapped signal ends `wait`, not the job.
-while kill -0 $job 2>/dev/null; do wait $job; done
+while kill -0 $job 2>/dev/null; do wait $job; done 2>/dev/null
 wait $job
 status=$?
 case $status in

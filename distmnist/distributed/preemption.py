@@ -17,6 +17,7 @@ dead; and a hook of the training loop, by which ranks agree on the step.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -88,6 +89,9 @@ class Signals:
             # ignores the terminal's signals, and continues to.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
+        # When the interpreter ends, it restores the default actions: a late signal
+        # would kill the process that is ending, and replace its exit status.
+        atexit.register(_ignore_signals)
         self._launchers = list(_launchers())
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
@@ -126,6 +130,11 @@ class Signals:
     def _read(self, most: int) -> set[signal.Signals]:
         """Returns the next signals that have arrived."""
         return set(map(signal.Signals, os.read(self._pipe, most)))
+
+
+def _ignore_signals() -> None:
+    for number in _MEANING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _launchers() -> Iterator[int]:
