@@ -4,19 +4,23 @@
 #
 # mpirun kills its ranks one second after either signal and exits with status 1, and srun
 # has Slurm kill them; but both only forward SIGUSR1 and SIGUSR2, which distmnist's ranks
-# handle in the same way.
+# handle in the same way. While it starts or ends, either signal ends mpirun itself.
 set -u
 
 "$@" &
 job=$!
-trap 'kill -USR1 $job' TERM HUP
-trap 'kill -USR2 $job' INT
+stopped='' # its status if the forwarded signal ends it
+trap 'stopped=143; kill -USR1 $job' TERM HUP
+trap 'stopped=130; kill -USR2 $job' INT
 
 # A trapped signal ends `wait`, not the job.
-while kill -0 $job 2>/dev/null; do wait $job; done
+while kill -0 $job 2>/dev/null; do wait $job; done 2>/dev/null
 wait $job
 status=$?
-case $status in 130 | 143) exit $status ;; esac # reported by distmnist
+case $status in
+  130 | 143) exit $status ;; # reported by distmnist
+  138 | 140) [[ -z $stopped ]] || exit "$stopped" ;; # SIGUSR1, SIGUSR2
+esac
 ((status <= 128 || status > 192)) || # silent in mpirun: see openmpi-mca-params.conf
   echo "graceful.sh: $1 ended with status $status: it or a rank was killed (signal" \
     "$((status - 128))) or failed to start; set OMPI_MCA_orte_execute_quiet=0 to see" \

@@ -5,8 +5,10 @@ when the terminal closes, and SIGUSR1 and SIGUSR2: `mpirun` forwards those witho
 further action, while it kills its ranks one second after a SIGTERM.
 
 One event may send several signals: a cluster that signals every process of a job, and a
-launcher that forwards its own. All that arrive within two seconds are one; one after
-that, a person's second Ctrl-C, ends the process at once.
+launcher that forwards its own. All that arrive within two seconds are one event, and so
+is a later one of the same meaning by another number, as the launcher of a pod may be
+stopped seconds after its workers. The same again, a person's second Ctrl-C, ends the
+process at once.
 
 Two parts: a thread that waits for signals, because Python's own handlers run on the
 main thread alone, which may be in a graph call that never returns when its peers are
@@ -15,6 +17,7 @@ dead; and a hook of the training loop, by which ranks agree on the step.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -41,7 +44,7 @@ _MEANING = {
     signal.SIGUSR2: signal.SIGINT,
 }
 
-# Seconds in which further signals belong to the same event.
+# Seconds in which any further signals belong to the same event.
 _EVENT_SECONDS = 2.0
 
 # Seconds between two votes. `mpirun` leaves a rank one second to save and exit.
@@ -86,6 +89,9 @@ class Signals:
             # ignores the terminal's signals, and continues to.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda *_: None)
+        # When the interpreter ends, it restores the default actions: a late signal
+        # would kill the process that is ending, and replace its exit status.
+        atexit.register(_ignore_signals)
         self._launchers = list(_launchers())
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
@@ -102,18 +108,33 @@ class Signals:
         select.select([self._pipe, *self._launchers], [], [])
         begin = time.monotonic()
         meaning = signal.SIGTERM  # when the launcher is gone
+        seen = set()
         with contextlib.suppress(BlockingIOError):
-            meaning = _MEANING[signal.Signals(os.read(self._pipe, 1)[0])]
+            seen = self._read(1)
+            meaning = _MEANING[next(iter(seen))]
         if self._deferred:
             self.received = meaning
             # Another event, or the end of the grace period, ends the process at once.
             while (left := begin + self.grace_seconds - time.monotonic()) > 0:
                 if not select.select([self._pipe], [], [], left)[0]:
                     break
-                os.read(self._pipe, 4096)
-                if time.monotonic() - begin > _EVENT_SECONDS:
+                new = self._read(4096)
+                is_other = new & seen or {_MEANING[number] for number in new} != {
+                    meaning
+                }
+                if is_other and time.monotonic() - begin > _EVENT_SECONDS:
                     break
+                seen |= new
         os._exit(128 + meaning)
+
+    def _read(self, most: int) -> set[signal.Signals]:
+        """Returns the next signals that have arrived."""
+        return set(map(signal.Signals, os.read(self._pipe, most)))
+
+
+def _ignore_signals() -> None:
+    for number in _MEANING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _launchers() -> Iterator[int]:

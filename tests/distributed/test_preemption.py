@@ -32,6 +32,20 @@ def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
     os.close(descriptor)
 
 
+def test_a_signal_while_the_process_ends_does_not_change_its_exit_status() -> None:
+    # The C library calls raise(status) after the interpreter has ended.
+    code = """
+import ctypes, signal, sys
+from distmnist.distributed import preemption
+preemption.Signals()
+libc = ctypes.CDLL(None)
+libc.on_exit(libc["raise"], None)
+sys.exit(signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert done.returncode == signal.SIGUSR1
+
+
 @pytest.mark.parametrize(
     ("line", "is_launcher"),
     [

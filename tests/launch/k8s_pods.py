@@ -3,13 +3,15 @@
 A pod is a process in separate namespaces. Its file system is an overlay of this
 machine's, which is discarded afterwards, with the files of the image and of the MPI
 Operator at their paths in a cluster: the checkout in /opt/distmnist, the keys in
-/home/distmnist/.ssh, the host file in /etc/mpi, the volume in /data. Its processes run
-as a non-root user without capabilities. A bridge connects the pods; /etc/hosts replaces
-the DNS.
+/home/distmnist/.ssh, the host file in /etc/mpi. Volumes, a read-only root file system
+and what happens at the end of a pod are those of its template. Its processes run as a
+non-root user without capabilities. A bridge connects the pods; /etc/hosts replaces the
+DNS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -17,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +28,14 @@ from tests.launching import ROOT
 
 _COUNT = itertools.count()
 
+# The files of a pod that list the paths of its volumes, and the volumes' kinds.
+_VOLUMES = {"claims": "persistentVolumeClaim", "empty": "emptyDir"}
+
 # Sets up the file system of the pod, then executes its command.
 _ENTER = r"""
 set -eu
-pod=$1 hostname=$2 root=$3 base=$4 data=$5
-shift 5
+pod=$1 hostname=$2 root=$3 base=$4 data=$5 root_mode=$6
+shift 6
 hostname "$hostname"
 mount -t tmpfs none /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
@@ -51,12 +57,23 @@ for path in "$root" "$base"; do
     chmod o+rx ".$path"
   done
 done
-mkdir -p data home/distmnist/.ssh
-mount --bind "$data" data
+mkdir -p home/distmnist/.ssh
+chown 1000:1000 home/distmnist
+while read -r path; do # a claim
+  mkdir -p ".$path"
+  mount --bind "$data" ".$path"
+done <"$pod/claims"
+while read -r path; do # an emptyDir
+  mkdir -p ".$path"
+  mount -t tmpfs -o mode=2777,gid=1000 none ".$path"
+done <"$pod/empty"
+# The keys are a volume as well: an emptyDir at a parent does not hide them.
+mkdir -p home/distmnist/.ssh
+mount -t tmpfs none home/distmnist/.ssh
 cp "$pod/ssh/"* home/distmnist/.ssh
 chown -R root:1000 home/distmnist/.ssh
-chown 1000:1000 home/distmnist
 chmod 640 home/distmnist/.ssh/*
+mount -o "remount,bind,$root_mode" . # not what is mounted on it
 exec chroot . setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs \
   --bounding-set=-all --inh-caps=-all \
   sh -c 'cd /opt/distmnist && exec "$@"' sh "$@"
@@ -67,7 +84,7 @@ def missing() -> str:
     """Returns why pods cannot be emulated here; "" if they can."""
     if os.geteuid() != 0:
         return "requires root"
-    for program in ("ip", "unshare", "setpriv", "nsenter", "ssh-keygen", "pgrep"):
+    for program in ("ip", "unshare", "setpriv", "nsenter", "ssh-keygen"):
         if shutil.which(program) is None:
             return f"requires {program}"
     if not os.path.exists("/usr/sbin/sshd"):
@@ -87,14 +104,23 @@ def _ip(*words: object) -> None:
 class Pod:
     """A running pod."""
 
-    def __init__(self, name: str, namespace: str, command: Sequence[str], env: Any):
+    def __init__(
+        self,
+        name: str,
+        namespace: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        template: Mapping[str, Any],
+    ):
         """Starts the pod; see `Pods.start`."""
         self.name = name
         self.namespace = namespace
+        self._env = dict(env)
+        self._spec = template["spec"]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
-            env=env,
+            env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -119,9 +145,26 @@ class Pod:
             self.kill()
             raise AssertionError(f"{self.name} timed out:\n{self.log}") from None
 
-    def stop(self) -> None:
-        """Sends SIGTERM to the init process, as Kubernetes does."""
-        os.kill(self._init(), signal.SIGTERM)
+    def stop(self) -> int:
+        """Ends the pod as the kubelet does, and returns its exit status.
+
+        The preStop hook, then SIGTERM to the init process; after the termination grace
+        period, all processes are killed.
+        """
+        end = time.monotonic() + self._spec["terminationGracePeriodSeconds"]
+        hook = self._spec["containers"][0].get("lifecycle", {}).get("preStop")
+        if hook:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                left = end - time.monotonic()
+                done = self.exec(hook["exec"]["command"], timeout=left)
+                assert done.returncode == 0, f"{self.name}: preStop: {done.stderr}"
+        if self.poll() is None:
+            os.kill(self._init(), signal.SIGTERM)
+        try:
+            return self._process.wait(max(0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return 128 + signal.SIGKILL
 
     def kill(self) -> None:
         """Kills all processes."""
@@ -133,15 +176,22 @@ class Pod:
         """Disconnects the network without closing connections, as a failed node."""
         _ip("-n", self.namespace, "link", "set", "eth0", "down")
 
-    def exec(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def reconnect(self) -> None:
+        """Connects the network again."""
+        _ip("-n", self.namespace, "link", "set", "eth0", "up")
+
+    def exec(
+        self, command: Sequence[str], timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a command in the pod, as `kubectl exec` does."""
         within = ["nsenter", "-t", str(self._init()), "-p", "-m", "-n", "-r", "-w"]
         user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
         return subprocess.run(
             [*within, *user, *command],
+            env=self._env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
         )
 
     def _init(self) -> int:
@@ -216,22 +266,26 @@ class Pods:
     def start(
         self,
         name: str,
-        command: Sequence[str],
+        template: Mapping[str, Any],
         env: Mapping[str, str],
+        command: Sequence[str] | None = None,
         names: str | None = None,
     ) -> Pod:
         """Starts a pod.
 
         Args:
             name: Name of the pod, one of the hosts.
-            command: Command to run.
-            env: Environment variables of the operator and the image.
+            template: Pod template, of the manifests.
+            env: Environment variables of the operator and the image; those of the
+                template are added.
+            command: Command to run; by default that of the template.
             names: Content of /etc/hosts; by default it names all pods.
 
         Returns:
             The pod, whose file system may not be complete yet.
         """
         namespace = f"{self._id}-{name}"
+        container = template["spec"]["containers"][0]
         files = self._files / f"{name}-{next(_COUNT)}"
         etc = files / "etc"
         etc.mkdir(parents=True)
@@ -243,15 +297,31 @@ class Pods:
         user = "distmnist:x:1000:1000::/home/distmnist:/bin/bash\n"
         (etc / "passwd").write_text(f"root:x:0:0::/root:/bin/bash\n{user}")
         (etc / "hosts").write_text(self.names if names is None else names)
+        for kind, name_in_template in _VOLUMES.items():
+            paths = _mount_paths(template, name_in_template)
+            (files / kind).write_text("".join(f"{path}\n" for path in paths))
+        given = {item["name"]: item["value"] for item in container.get("env", ())}
+        security = container.get("securityContext", {})
+        mode = "ro" if security.get("readOnlyRootFilesystem") else "rw"
         _ip("-n", namespace, "link", "set", "eth0", "up")
         enter = ["sh", "-c", _ENTER, "sh", files, name, ROOT, sys.base_prefix]
+        words = (*enter, self.data, mode, *(command or container["command"]))
         pod = Pod(
             name,
             namespace,
             ["ip", "netns", "exec", namespace, "unshare", "--mount", "--uts", "--ipc"]
             + ["--pid", "--fork", "--kill-child", "--mount-proc"]
-            + [str(word) for word in (*enter, self.data, *command)],
-            {**env, "HOME": "/home/distmnist", "HOSTNAME": name},
+            + [str(word) for word in words],
+            {**env, **given, "HOME": "/home/distmnist", "HOSTNAME": name},
+            template,
         )
         self._running.append(pod)
         return pod
+
+
+def _mount_paths(template: Mapping[str, Any], kind: str) -> list[str]:
+    """Returns where a pod template mounts its volumes of a kind."""
+    spec = template["spec"]
+    names = {v["name"] for v in spec.get("volumes", ()) if kind in v}
+    mounts = spec["containers"][0].get("volumeMounts", ())
+    return [mount["mountPath"] for mount in mounts if mount["name"] in names]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
-from distmnist.core.config import Config
-from launch.submit.k8s import manifests, options
+from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import K8S, Object
-from launch.submit.k8s.options import Options
+from launch.submit.k8s.options import KINDS, Options
+from tests.launch import k8s_schemas, pod_security
+from tests.launch.k8s_schemas import Validators, pods_of, validate
 from tests.launching import ROOT, run
 
 OVERLAYS = sorted(path.parent for path in K8S.glob("overlays/*/kustomization.yaml"))
-CRD = ROOT.parent / "shared/data/k8s/kubeflow.org_mpijobs.yaml"
-VERSION = kubernetes_validate.latest_version()
+
+# What an administrator applies once.
+ONCE = [K8S / name for name in ("access", "network", "trainer")]
 
 # Overlays, and the options that submit the same objects.
 SAME = {
@@ -30,7 +30,14 @@ SAME = {
     "gpu": Options(image="distmnist:gpu", gpus_per_worker=1),
     "single-gpu": Options(image="distmnist:gpu", workers=1, gpus_per_worker=1),
     "elastic": Options(image="distmnist:cpu", elastic=True),
+    "trainjob": Options(image="distmnist:cpu", kind="trainjob"),
 }
+
+PLACED = {
+    "node_selector": ("disk=ssd", "example.com/pool="),
+    "tolerations": ("team", "example.com/pool=gpu:NoExecute", "batch:NoSchedule"),
+}
+
 OTHERS = [
     Options(image="r/d:1", workers=1),
     Options(image="r/d:1", workers=4, gpus_per_worker=8, memory_per_worker="64Gi"),
@@ -39,47 +46,35 @@ OTHERS = [
     Options(image="r/d:1", workers=1, gpus_per_worker=1, timeout=9, pvc="mine"),
     Options(image="r/d:1", cpus_per_worker="1500m", namespace="team", pvc="mine"),
     Options(image="r/d:1", training=("--max_steps=10", "--log_dir=/data/x")),
+    Options(image="r/d:1", kind="mpijob", workers=1, disk_per_worker="20Gi"),
+    Options(image="r/d:1", workers=1, config_map="own", priority_class="low", **PLACED),
+    Options(image="r/d:1", config_map="own", priority_class="low", **PLACED),
+    Options(image="r/d:1", elastic=True, config_map="own", gpus_per_worker=1, **PLACED),
+    Options(
+        image="r/d:1",
+        kind="trainjob",
+        workers=5,
+        gpus_per_worker=2,
+        disk_per_worker="9Gi",
+        memory_per_worker="64Gi",
+        pvc="mine",
+        queue="team",
+        timeout=60,
+        config_map="own",
+        **PLACED,
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
-def mpijob_schema() -> Object:
-    """The schema of MPIJob, closed to unknown fields, as a cluster validates it."""
-    path = Path(os.environ.get("DISTMNIST_TEST_MPIJOB_CRD", CRD))
-    if not path.exists():
-        pytest.skip(f"no CRD {path}; set DISTMNIST_TEST_MPIJOB_CRD to its path")
-    versions = yaml.safe_load(path.read_text())["spec"]["versions"]
-    schema: Object = versions[0]["schema"]["openAPIV3Schema"]
-    return closed(schema)
-
-
-def closed(schema: Any) -> Any:
-    """Returns a copy of a schema that allows no additional properties."""
-    if isinstance(schema, list):
-        return [closed(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    result = {key: closed(value) for key, value in schema.items()}
-    if isinstance(result.get("properties"), dict) and "type" in schema:
-        result.setdefault("additionalProperties", False)
-    return result
-
-
-def validate(thing: Object, mpijob_schema: Object) -> None:
-    """Validates an object against the schema of its kind; raises if it is invalid."""
-    if thing["kind"] != "MPIJob":
-        kubernetes_validate.validate(thing, VERSION, strict=True)
-        return
-    jsonschema.validate(thing, mpijob_schema)
-    for template in manifests.templates(thing):
-        # The schema of the CRD omits checks that the API server has for pods.
-        pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
-        pod["metadata"]["name"] = "pod"
-        kubernetes_validate.validate(pod, VERSION, strict=True)
+def schemas() -> Validators:
+    return k8s_schemas.load()
 
 
 def by_kind(objects: list[Object]) -> list[Object]:
-    return sorted(objects, key=lambda thing: thing["kind"])
+    return sorted(
+        objects, key=lambda thing: (thing["kind"], str(thing["metadata"]["name"]))
+    )
 
 
 def kubectl_kustomize(directory: Path) -> list[Object]:
@@ -89,12 +84,12 @@ def kubectl_kustomize(directory: Path) -> list[Object]:
     return list(yaml.safe_load_all(text))
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.name)
-def test_overlays_build_and_are_valid(overlay: Path, mpijob_schema: Object) -> None:
+@pytest.mark.parametrize("overlay", OVERLAYS + ONCE, ids=lambda path: path.name)
+def test_overlays_build_and_are_valid(overlay: Path, schemas: Validators) -> None:
     objects = kubectl_kustomize(overlay)
     assert by_kind(manifests.build(overlay)) == by_kind(objects)
     for thing in objects:
-        validate(thing, mpijob_schema)
+        validate(thing, schemas)
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -102,17 +97,25 @@ def test_submitted_objects_equal_those_of_kubectl(name: str) -> None:
     assert manifests.render(SAME[name]) == manifests.build(K8S / "overlays" / name)
 
 
-@pytest.mark.parametrize("options", OTHERS, ids=str)
-def test_submitted_objects_are_valid(options: Options, mpijob_schema: Object) -> None:
+@pytest.mark.parametrize("options", OTHERS)
+def test_submitted_objects_are_valid(options: Options, schemas: Validators) -> None:
     objects = list(yaml.safe_load_all(manifests.to_yaml(manifests.render(options))))
     for thing in objects:
-        validate(thing, mpijob_schema)
+        validate(thing, schemas)
     assert len(objects) == (1 if options.pvc else 2)
-    text = json.dumps(objects[-1])
-    assert text.count('"r/d:1"') == (1 if options.single else 2)
-    assert f"--log_dir=/data/logs/{options.name}" in text
-    if options.pvc:
-        assert '"claimName": "mine"' in text
+    assert f"--log_dir=/data/logs/{options.name}" in json.dumps(objects[-1])
+    pods = pods_of(objects[-1])
+    assert len(pods) == (1 if options.single else 2)
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        assert container["image"] == "r/d:1"
+        assert pod["metadata"]["labels"][manifests.INSTANCE] == options.name
+        claims = [
+            volume.get("persistentVolumeClaim") for volume in pod["spec"]["volumes"]
+        ]
+        if any(claims):
+            assert {"claimName": options.pvc or "distmnist"} in claims
+        assert pod_security.violations(pod["spec"]) == []
 
 
 def test_options_are_filled_in() -> None:
@@ -152,56 +155,82 @@ def test_kubectl_can_set_the_image(tmp_path: Path) -> None:
         assert template["spec"]["containers"][0]["image"] == "r/d:7"
 
 
-def test_an_invalid_manifest_is_rejected(mpijob_schema: Object) -> None:
+def test_an_invalid_manifest_is_rejected(schemas: Validators) -> None:
     claim, job = manifests.render(SAME["cpu"])
     job["spec"]["runPolicy"]["cleanPodPolice"] = "Running"
     with pytest.raises(jsonschema.ValidationError, match="cleanPodPolice"):
-        validate(job, mpijob_schema)
+        validate(job, schemas)
     del job["spec"]["runPolicy"]["cleanPodPolice"]
     next(iter(manifests.templates(job)))["spec"]["containers"][0]["imag"] = "x"
     with pytest.raises(jsonschema.ValidationError, match="imag"):
-        validate(job, mpijob_schema)
+        validate(job, schemas)
     claim["spec"]["accessMode"] = []
     with pytest.raises(kubernetes_validate.ValidationError):
-        validate(claim, mpijob_schema)
+        validate(claim, schemas)
 
 
-def pod_templates() -> list[tuple[str, Object]]:
-    result = []
-    for overlay in OVERLAYS:
-        for thing in manifests.build(overlay):
-            if thing["kind"] in ("Job", "MPIJob"):
-                result += [(overlay.name, pod) for pod in manifests.templates(thing)]
-            elif thing["kind"] == "Deployment":
-                result.append((overlay.name, thing["spec"]["template"]))
-    return result
+def test_options_of_placement_are_in_every_pod() -> None:
+    for placed in OTHERS[-4:]:
+        for pod in pods_of(manifests.render(placed)[-1]):
+            spec = pod["spec"]
+            assert spec["nodeSelector"] == {"disk": "ssd", "example.com/pool": ""}
+            given = [
+                {"key": "team", "operator": "Exists"},
+                {
+                    "key": "example.com/pool",
+                    "operator": "Equal",
+                    "value": "gpu",
+                    "effect": "NoExecute",
+                },
+                {"key": "batch", "operator": "Exists", "effect": "NoSchedule"},
+            ]
+            assert spec["tolerations"][-3:] == given
+            on_gpus = "nvidia.com/gpu" in spec["containers"][0]["resources"]["limits"]
+            gpu = {
+                "key": "nvidia.com/gpu",
+                "operator": "Exists",
+                "effect": "NoSchedule",
+            }
+            assert (gpu in spec["tolerations"]) == on_gpus
+            assert spec.get("priorityClassName") == placed.priority_class
+            assert {"name": "own", "configMap": {"name": "own"}} in spec["volumes"]
+            mount = {"name": "own", "mountPath": "/opt/own", "readOnly": True}
+            assert mount in spec["containers"][0]["volumeMounts"]
 
 
-def test_pods_meet_the_restricted_security_standard_and_are_labelled() -> None:
-    pods = pod_templates()
-    assert len(pods) == 8
-    for overlay, template in pods:
-        pod = template["spec"]
-        assert pod["securityContext"]["runAsNonRoot"] is True, overlay
-        assert pod["securityContext"]["runAsUser"] == 1000
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert pod["automountServiceAccountToken"] is False
-        if overlay != "tensorboard":
-            grace = pod["terminationGracePeriodSeconds"]
-            assert Config().grace_seconds <= options._MAX_GRACE <= grace - 5
-        volumes = pod.get("volumes", ())
-        assert all(
-            volume.keys() & {"persistentVolumeClaim", "emptyDir"} for volume in volumes
+def test_own_modules_are_on_the_path_of_all_ranks() -> None:
+    for options in (*SAME.values(), *OTHERS):
+        (pod,) = (
+            pod
+            for pod in pods_of(manifests.render(options)[-1])
+            if pod["metadata"]["labels"][manifests.COMPONENT] != "worker"
         )
-        for container in pod["containers"]:
-            security = container["securityContext"]
-            assert security["allowPrivilegeEscalation"] is False
-            assert security["capabilities"] == {"drop": ["ALL"]}
-            assert container["resources"]["requests"].keys() == {"cpu", "memory"}
-            assert "memory" in container["resources"]["limits"]
-        labels = template["metadata"]["labels"]
-        recommended = ("name", "instance", "part-of", "component")
-        assert all(f"app.kubernetes.io/{label}" in labels for label in recommended)
+        (container,) = pod["spec"]["containers"]
+        path = {"name": "PYTHONPATH", "value": "/opt/own"}
+        assert path in container["env"]
+        command = " ".join(container["command"])
+        # horovodrun passes all variables on.
+        assert ("mpirun -x PATH -x PYTHONPATH " in command) == ("mpirun" in command)
+
+
+def test_one_worker_on_each_node() -> None:
+    (job,) = manifests.render(Options(image="d:1", workers=7, spread=True, pvc="data"))
+    launcher, worker = manifests.templates(job)
+    (constraint,) = worker["spec"]["topologySpreadConstraints"]
+    assert constraint["minDomains"] == 7
+    assert "topologySpreadConstraints" not in launcher["spec"]
+
+
+def test_training_flags_are_found_in_every_kind() -> None:
+    flags = ("--dataset=digits", "--max_steps=10")
+    for kind in KINDS:
+        options = Options(
+            image="d:1", kind=kind, workers=1 + (kind != "job"), training=flags
+        )
+        job = manifests.render(options)[-1]
+        assert manifests.training_flags(job)[-2:] == [*flags]
+        assert job["kind"].lower() == kind
+        assert options.single == (kind == "job")
 
 
 def test_hadolint() -> None:

@@ -419,6 +419,7 @@ def test_help_does_not_set_up(machine: Machine) -> None:
         ("exit 2", 2, ""),
         ("exit 143", 143, ""),  # distmnist stopped by SIGTERM
         ("exit 137", 137, "status 137: it or a rank was killed (signal 9)"),
+        ("exit 138", 138, "status 138: it or a rank was killed (signal 10)"),
     ],
 )
 def test_graceful_reports_a_killed_rank(
@@ -445,6 +446,16 @@ def test_graceful_forwards_signals(
     # A shell cannot catch what was ignored when it started, as by nohup.
     command = ("/usr/bin/env", "--default-signal", graceful, "bash", "-c", job)
     assert machine.run(*command).returncode == status
+
+
+@pytest.mark.parametrize(("sent", "status"), [("TERM", 143), ("HUP", 143)])
+def test_graceful_reports_a_stop_while_mpirun_starts_or_ends(
+    machine: Machine, sent: str, status: int
+) -> None:
+    """Then it handles no signals, and the forwarded one ends it."""
+    job = f"sleep 1; kill -{sent} $PPID; for _ in {{1..50}}; do sleep 0.1; done"
+    result = machine.run("launch/graceful.sh", "bash", "-c", job)
+    assert (result.returncode, result.stderr) == (status, "")
 
 
 def test_graceful_leaves_standard_input_to_others(machine: Machine) -> None:

@@ -8,17 +8,19 @@ import pytest
 
 from tests.launching import ROOT, run
 
-# The command ends with the next of these statuses; nothing is waited for.
+# The command ends with the next of these statuses: after a step (t), a checkpoint (s),
+# or output (p). Nothing is waited for.
 PRELUDE = r"""
 log_dir=$1 job=7 command=(train) statuses=("${@:2}")
 train() {
-  echo "started"
-  status=${statuses[$(grep -c started "$log_dir/out") - 1]}
+  echo "started" >>"$log_dir/calls"
+  status=${statuses[$(grep -c started "$log_dir/calls") - 1]}
+  [[ $status != p* ]] || { echo "distmnist: the disk is full" && status=${status#p}; }
   [[ $status != t* ]] || { echo x >"$log_dir/metrics.jsonl" && status=${status#t}; }
   [[ $status != s* ]] || { echo >"$log_dir/model.ckpt-5.index" && status=${status#s}; }
   return "$status"
 }
-scontrol() { echo "$*"; }
+scontrol() { echo "$*" >>"$log_dir/calls"; }
 sleep() { [[ ! -e $log_dir/signal ]] || kill -USR1 $$; }
 exec >"$log_dir/out"
 """
@@ -29,7 +31,7 @@ def run_script(log_dir: Path, *statuses: str, status: int, restarts: int = 0) ->
     text = PRELUDE + (ROOT / "launch/slurm/job.sh").read_text()
     env = {"SLURM_RESTART_COUNT": str(restarts)}
     run(("bash", "-c", text, "job.sh", log_dir, *statuses), status, log_dir, 20, env)
-    return (log_dir / "out").read_text()
+    return (log_dir / "calls").read_text()
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,8 @@ def run_script(log_dir: Path, *statuses: str, status: int, restarts: int = 0) ->
     [
         (["t0"], 1, 0, False),
         (["t1"], 1, 1, False),
+        (["p1"], 1, 1, False),
+        (["1", "1", "t0"], 3, 0, False),  # mpirun could not start a rank
         (["2"], 1, 2, False),  # a wrong flag
         (["t137"], 1, 137, False),  # a rank was killed while it trained
         (["139", "t0"], 2, 0, False),  # a start that failed
@@ -63,7 +67,8 @@ def test_a_signal_between_two_starts_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_a_job_that_never_takes_a_step_is_not_requeued_for_ever(tmp_path: Path) -> None:
-    assert run_script(tmp_path, "143", status=143, restarts=9).endswith("requeue 7\n")
-    assert run_script(tmp_path, "143", status=143, restarts=10) == "started\n"
-    progress = run_script(tmp_path, "s143", status=143, restarts=10)
-    assert progress.endswith("requeue 7\n")
+    cases = {"soon": ("143", 9), "no": ("143", 10), "steps": ("s143", 10)}
+    for name, (status, restarts) in cases.items():
+        (tmp_path / name).mkdir()
+        called = run_script(tmp_path / name, status, status=143, restarts=restarts)
+        assert called == "started\n" + ("requeue 7\n" if name != "no" else "")

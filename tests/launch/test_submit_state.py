@@ -104,13 +104,17 @@ def test_a_pod_starts_and_ends_with_its_container() -> None:
         assert pods_.has_ended(ended("launcher", LAUNCHER, code))
 
 
-def test_counts_the_ready_workers() -> None:
+def test_counts_the_ready_pods_that_have_ranks() -> None:
     pods = by_name(
         running("launcher", LAUNCHER),
         running("worker", WORKER),
         waiting("worker", f"{NAME}-worker-1", "ContainerCreating", ""),
     )
-    assert pods_.ready(pods) == 1
+    mpi = {**job(), "spec": {"mpiReplicaSpecs": {"Worker": {"replicas": 2}}}}
+    trainjob = {**job(), "kind": "TrainJob", "spec": {"trainer": {"numNodes": 3}}}
+    for thing, ready, workers in ((mpi, 1, 2), (trainjob, 2, 3)):
+        found = state.summarize(thing, pods)
+        assert (found["ready"], found["workers"]) == (ready, workers)
 
 
 SCARCE = "0/9 nodes are available: 3 Insufficient cpu, 6 Insufficient nvidia.com/gpu."

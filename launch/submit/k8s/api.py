@@ -6,7 +6,7 @@ Objects are plain dictionaries, as in the manifests.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
@@ -43,11 +43,11 @@ class Api:
         self.namespace = self._connection.namespace
         self._owners = Owners(self._connection)
 
-    def kind_of_several_workers(self) -> str:
-        """Returns the kind of job that the cluster has for them, as in `--kind`.
+    def available_kind(self, kinds: Sequence[str]) -> str:
+        """Returns the first of some kinds of job, as in `--kind`, that the cluster has.
 
         Raises:
-            InputError: It has none.
+            InputError: It has none of them.
         """
         listed = self._connection.retried(
             lambda: decode(self._connection.apis.get_api_versions(**raw()))
@@ -57,10 +57,13 @@ class Api:
             for group in listed["groups"]
             for version in group["versions"]
         }
-        for kind in ("MPIJob", "TrainJob"):
-            group, version, _ = JOBS[kind]
+        places = {kind.lower(): place for kind, place in JOBS.items()}
+        for kind in kinds:
+            group, version, _ = places[kind]
             if f"{group}/{version}" in found:
-                return kind.lower()
+                return kind
+        if len(kinds) == 1:
+            raise InputError(f"flag --kind={kinds[0]}: the cluster has no such jobs")
         raise InputError(NO_OPERATOR)
 
     # --- Jobs.

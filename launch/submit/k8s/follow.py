@@ -231,7 +231,8 @@ class Follower:
         pod, reason = state.failure(pods)
         if pod is not None and is_worker(pod):
             name = pod["metadata"]["name"]
-            for line in self._api.tail(name, "worker", _TAIL):
+            container = pod["spec"]["containers"][0]["name"]
+            for line in self._api.tail(name, container, _TAIL):
                 self._screen.log(f"{name}: {line}")
         self._screen.report(
             f"{self._name}: failed: {reason or condition.get('message', '')}"

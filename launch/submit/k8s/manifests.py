@@ -23,6 +23,10 @@ Object = dict[str, Any]
 INSTANCE = "app.kubernetes.io/instance"
 COMPONENT = "app.kubernetes.io/component"
 
+# Directory in k8s/ of each kind of job.
+_BASES = {"job": "single", "mpijob": "base", "trainjob": "trainjob"}
+_OWN = "/opt/own"  # where --config_map is mounted; PYTHONPATH in k8s/
+
 
 def build(*directories: Path) -> list[Object]:
     """Builds directories that have a kustomization.yaml.
@@ -70,7 +74,8 @@ def render(options: Options) -> list[Object]:
     """Renders the objects to create.
 
     Args:
-        options: Command-line options.
+        options: Command-line options. Of the kinds of object that can run the job, the
+            first is rendered.
 
     Returns:
         The job, preceded by the PersistentVolumeClaim unless `--pvc` names another one.
@@ -82,7 +87,7 @@ def render(options: Options) -> list[Object]:
     }
     claim, job = build(
         K8S / "volume",
-        K8S / ("single" if options.single else "base"),
+        K8S / _BASES[options.kinds[0]],
         *(K8S / "components" / name for name, wanted in components.items() if wanted),
     )
     _fill_in(job, options)
@@ -102,26 +107,78 @@ def _fill_in(job: Object, options: Options) -> None:
         data["labels"][INSTANCE] = options.name
     if options.queue:
         job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = options.queue
-    policy = spec if options.single else spec["runPolicy"]
     if options.timeout:
+        policy = spec["runPolicy"] if job["kind"] == "MPIJob" else spec
         policy["activeDeadlineSeconds"] = options.timeout
     for pod in pods:
-        pod["spec"]["containers"][0]["image"] = options.image
-        for volume in pod["spec"].get("volumes", ()):
-            if options.pvc and "persistentVolumeClaim" in volume:
-                volume["persistentVolumeClaim"]["claimName"] = options.pvc
-    resources = pods[-1]["spec"]["containers"][0]["resources"]
-    if options.gpus_per_worker:
-        resources["limits"]["nvidia.com/gpu"] = options.gpus_per_worker
-    if options.cpus_per_worker:
-        resources["requests"]["cpu"] = options.cpus_per_worker
-    if options.memory_per_worker:
-        resources["requests"]["memory"] = options.memory_per_worker
-        resources["limits"]["memory"] = options.memory_per_worker
-    if not options.single:
+        _fill_in_pod(pod["spec"], options)
+
+    # A TrainJob says of all nodes what the others say in each container.
+    containers = [pod["spec"]["containers"][0] for pod in pods]
+    trainers = [spec["trainer"]] if job["kind"] == "TrainJob" else containers
+    for trainer in trainers:
+        trainer["image"] = options.image
+    if job["kind"] == "TrainJob":
+        spec["trainer"]["numNodes"] = options.workers
+        spec["trainer"]["numProcPerNode"] = options.slots
+    elif job["kind"] == "MPIJob":
         spec["slotsPerWorker"] = options.slots
         spec["mpiReplicaSpecs"]["Worker"]["replicas"] = options.workers
-    command = pods[0]["spec"]["containers"][0]["command"]
+    _fill_in_resources(_resources(trainers[-1]), options)
+    _fill_in_command(_command(trainers[0]), options)
+
+
+def _fill_in_pod(pod: Object, options: Options) -> None:
+    """Fills in what is the same in all pods of a job: their volumes and their nodes."""
+    for volume in pod["volumes"]:
+        if options.pvc and "persistentVolumeClaim" in volume:
+            volume["persistentVolumeClaim"]["claimName"] = options.pvc
+    if options.config_map:
+        pod["volumes"].append(
+            {"name": "own", "configMap": {"name": options.config_map}}
+        )
+        pod["containers"][0].setdefault("volumeMounts", []).append(
+            {"name": "own", "mountPath": _OWN, "readOnly": True}
+        )
+    if options.node_selector:
+        labels = (label.split("=", 1) for label in options.node_selector)
+        pod["nodeSelector"] = dict(labels)
+    if options.tolerations:
+        tolerations = pod.setdefault("tolerations", [])
+        tolerations += map(_toleration, options.tolerations)
+    for constraint in pod.get("topologySpreadConstraints", ()):
+        constraint["minDomains"] = options.workers
+    if options.priority_class:
+        pod["priorityClassName"] = options.priority_class
+
+
+def _toleration(text: str) -> Object:
+    """Returns the toleration of KEY[=VALUE][:EFFECT]."""
+    text, _, effect = text.partition(":")
+    key, equal, value = text.partition("=")
+    toleration = {"key": key, "operator": "Exists"}
+    if equal:
+        toleration = {"key": key, "operator": "Equal", "value": value}
+    return {**toleration, "effect": effect} if effect else toleration
+
+
+def _fill_in_resources(resources: Object, options: Options) -> None:
+    """Fills in the resources of a worker."""
+    limits, requests = resources["limits"], resources["requests"]
+    if options.gpus_per_worker:
+        limits["nvidia.com/gpu"] = options.gpus_per_worker
+    if options.cpus_per_worker:
+        requests["cpu"] = options.cpus_per_worker
+    for name, value in (
+        ("memory", options.memory_per_worker),
+        ("ephemeral-storage", options.disk_per_worker),
+    ):
+        if value:
+            requests[name] = limits[name] = value
+
+
+def _fill_in_command(command: list[str], options: Options) -> None:
+    """Fills in a command that ends with the flags of distmnist.train."""
     if options.elastic:
         for word, value in (
             ("--at-least", options.min_workers),
@@ -136,17 +193,41 @@ def _fill_in(job: Object, options: Options) -> None:
     command += options.training
 
 
-def templates(job: Object) -> Iterable[Object]:
-    """Returns the pod templates of a job, that with the training log first."""
-    if job["kind"] == "Job":
-        return [job["spec"]["template"]]
-    roles = job["spec"]["mpiReplicaSpecs"]
-    return [roles[role]["template"] for role in ("Launcher", "Worker")]
+def _resources(trainer: Object) -> Object:
+    """Returns the resources of a container, or of the trainer of a TrainJob."""
+    resources: Object = trainer.get("resourcesPerNode") or trainer["resources"]
+    return resources
+
+
+def _command(trainer: Object) -> list[str]:
+    """Returns the words that end with the flags of distmnist.train."""
+    words: list[str] = trainer.get("args") or trainer["command"]
+    return words
+
+
+def templates(job: Object) -> list[Object]:
+    """Returns the pod templates of a job, that with the training log first.
+
+    Those of a TrainJob hold only what it adds to those of its runtime.
+    """
+    spec = job["spec"]
+    if job["kind"] == "MPIJob":
+        roles = ("Launcher", "Worker")
+        return [spec["mpiReplicaSpecs"][role]["template"] for role in roles]
+    if job["kind"] == "TrainJob":
+        patch = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]
+        return [
+            each["template"]["spec"]["template"] for each in patch["replicatedJobs"]
+        ]
+    return [spec["template"]]
 
 
 def training_flags(job: Object) -> list[str]:
-    """Returns the flags of distmnist.train in the command of a job."""
-    command = next(iter(templates(job)))["spec"]["containers"][0].get("command", [])
+    """Returns the flags of distmnist.train of a job."""
+    if job["kind"] == "TrainJob":
+        flags: list[str] = job["spec"].get("trainer", {}).get("args", [])
+        return flags
+    command: list[str] = templates(job)[0]["spec"]["containers"][0].get("command", [])
     train = "distmnist.train"
     return command[command.index(train) + 1 :] if train in command else []
 

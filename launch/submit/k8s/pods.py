@@ -9,9 +9,7 @@ from launch.submit.k8s.manifests import COMPONENT, INSTANCE, Object
 
 Pods = Mapping[str, Object]
 
-# Labels of JobSet, which runs a TrainJob.
-_JOBSET = "jobset.sigs.k8s.io/jobset-name"
-_REPLICATED_JOB = "jobset.sigs.k8s.io/replicatedjob-name"
+_JOBSET = "jobset.sigs.k8s.io/jobset-name"  # label by JobSet, which runs a TrainJob
 
 
 def selector(job: Object) -> str:
@@ -24,8 +22,7 @@ def selector(job: Object) -> str:
 
 def is_worker(pod: Object) -> bool:
     """Returns whether a pod is a worker, whose log is not the training log."""
-    labels = pod["metadata"]["labels"]
-    return "worker" in (labels.get(COMPONENT), labels.get(_REPLICATED_JOB))
+    return bool(pod["metadata"]["labels"].get(COMPONENT) == "worker")
 
 
 def with_log(pods: Pods) -> list[Object]:
@@ -60,11 +57,9 @@ def has_ended(pod: Object) -> bool:
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
-def ready(pods: Pods) -> int:
-    """Returns the number of ready workers."""
-    return sum(
-        bool(container(pod).get("ready")) for pod in pods.values() if is_worker(pod)
-    )
+def is_ready(pod: Object) -> bool:
+    """Returns whether the container of a pod is ready."""
+    return bool(container(pod).get("ready"))
 
 
 def one_line(text: str) -> str:

@@ -86,9 +86,7 @@ def _print_status(api: Api, name: str, as_json: bool) -> None:
 
 def _submit(api: Api, options: Options, screen: Screen) -> Object:
     """Creates the job, and its volume's claim if missing; returns the job."""
-    if options.kind == "auto" and not options.single:
-        kind = "mpijob" if options.elastic else api.kind_of_several_workers()
-        options = dataclasses.replace(options, kind=kind)
+    options = dataclasses.replace(options, kind=api.available_kind(options.kinds))
     *claims, job = manifests.render(options)
     name, submission = options.name, str(uuid.uuid4())
     job["metadata"]["annotations"] = {_SUBMISSION: submission}

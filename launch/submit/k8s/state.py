@@ -12,9 +12,9 @@ from launch.submit.k8s.pods import (
     container,
     has_ended,
     has_started,
+    is_ready,
     is_worker,
     one_line,
-    ready,
     terminated,
     with_log,
 )
@@ -73,7 +73,7 @@ def summarize(
         "reason": reason,
         "status": status,
         "workers": workers(job),
-        "ready": ready(pods),
+        "ready": sum(is_ready(pod) for pod in pods.values() if _trains(job, pod)),
     }
 
 
@@ -90,8 +90,15 @@ def describe(job: Object, pods: Pods, warnings: Sequence[Object] = ()) -> str:
 
 def workers(job: Object) -> int:
     """Returns the number of a job's workers; 0 if it is a single process."""
+    if job["kind"] == "TrainJob":
+        return int(job["spec"]["trainer"]["numNodes"])
     replicas = job["spec"].get("mpiReplicaSpecs", {})
     return int(replicas["Worker"]["replicas"]) if "Worker" in replicas else 0
+
+
+def _trains(job: Object, pod: Object) -> bool:
+    """Returns whether a pod has ranks: the launcher of a TrainJob does."""
+    return is_worker(pod) or job["kind"] == "TrainJob"
 
 
 def failure(pods: Pods) -> tuple[Object | None, str]:

@@ -129,7 +129,7 @@ def describe(tasks: Sequence[Task]) -> str:
 
 
 def summarize(task: Task) -> dict[str, Any]:
-    """Returns the state of a job as JSON; `status` is its exit status, once it ended."""
+    """Returns the state of a job as JSON, with its exit status, once it has ended."""
     return {
         "name": task.name,
         "job": task.job,

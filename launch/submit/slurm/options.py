@@ -13,6 +13,7 @@ from distmnist.core.errors import InputError
 from distmnist.core.options import option, validate
 from distmnist.core.rules import at_least, matching, one_of
 from launch.submit import training
+from launch.submit.actions import Actions
 
 USAGE = """Submits a training job to Slurm, and follows it to its end.
 
@@ -35,7 +36,6 @@ _SHORTEST = 300  # seconds of a start
 _JOB = "Job"
 _WORKERS = "Workers"
 _CLUSTER = "Cluster"
-_ACTION = "Action"
 
 
 _NAME = matching(r"[\w.+-]+", "letters, digits and any of _.+-")
@@ -48,15 +48,8 @@ _ARRAY = matching(r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "indices such as 0-3 or 1,
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """A checked command line.
-
-    Attributes:
-        training: flags of distmnist.train.
-
-    Raises:
-        InputError: a value is wrong.
-    """
+class _JobOptions:
+    """What is submitted, and where."""
 
     name: str = option("distmnist", "Name of the job.", _JOB, _NAME)
     time: str | None = option(
@@ -116,24 +109,17 @@ class Options:
         None, 'Further options of sbatch, such as "--exclusive --nice".', _CLUSTER
     )
 
-    dry_run: bool = option(
-        False, "Print the batch script, without access to Slurm.", _ACTION
-    )
-    detach: bool = option(False, "Submit the job without following it.", _ACTION)
-    status: str | None = option(
-        None, "Print the state of the job of this name or number.", _ACTION, _NAME
-    )
-    json: bool = option(
-        False,
-        "With --status: as a JSON object, one for each task of an array.",
-        _ACTION,
-    )
-    delete: str | None = option(
-        None, "Cancel the job of this name or number.", _ACTION, _NAME
-    )
-    logs: str | None = option(
-        None, "Follow the job of this name or number.", _ACTION, _NAME
-    )
+
+@dataclasses.dataclass(frozen=True)
+class Options(Actions, _JobOptions):
+    """A checked command line.
+
+    Attributes:
+        training: flags of distmnist.train.
+
+    Raises:
+        InputError: a value is wrong.
+    """
 
     training: tuple[str, ...] = ()
 
@@ -148,14 +134,10 @@ class Options:
         given = [word for word in self.training if word.startswith(_LOG_DIR)]
         return os.path.expanduser(given[-1].removeprefix(_LOG_DIR)) if given else ""
 
-    @property
-    def there(self) -> str | None:
-        """The job that is there already, if one is looked at."""
-        return self.status or self.delete or self.logs
-
     def __post_init__(self) -> None:
         """Checks all values."""
         validate(self)
+        self.check_actions()
         if self.time is not None and _seconds(self.time) < _SHORTEST:
             raise InputError(
                 f"flag --time={self.time}: must be at least {_SHORTEST // 60} minutes, "

@@ -1,0 +1,45 @@
+"""What programs of all kinds of clusters can do, beside submitting and following."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from distmnist.core.errors import InputError
+from distmnist.core.options import option
+from distmnist.core.rules import matching
+
+_ACTION = "Action"  # group of the help
+_NAME = matching(r"\w[-.\w]*", "the name of a job")
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions:
+    """Options that choose an action."""
+
+    dry_run: bool = option(
+        False, "Print what would be submitted, without access to a cluster.", _ACTION
+    )
+    detach: bool = option(False, "Submit the job without following it.", _ACTION)
+    logs: str | None = option(
+        None, "Follow the job of this name, instead of submitting one.", _ACTION, _NAME
+    )
+    status: str | None = option(
+        None, "Print the state of the job of this name.", _ACTION, _NAME
+    )
+    json: bool = option(False, "With --status: as JSON, a line for a job.", _ACTION)
+    delete: str | None = option(
+        None, "Delete the job of this name, with its processes.", _ACTION, _NAME
+    )
+
+    @property
+    def there(self) -> str | None:
+        """The job that is there already, if one is looked at."""
+        return self.status or self.delete or self.logs
+
+    def check_actions(self) -> None:
+        """Raises InputError if the options contradict each other."""
+        given = [name for name in ("logs", "status", "delete") if getattr(self, name)]
+        if len(given) > 1:
+            raise InputError(f"flags --{' and --'.join(given)}: give only one")
+        if self.json and not self.status:
+            raise InputError("flag --json: only with --status=NAME")
