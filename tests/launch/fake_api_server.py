@@ -240,13 +240,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             with self.api._changed:
                 objects, version = dict(self.api._objects), self.api._version
+            # Only custom resources have their kind in a list.
+            left_out = () if "kubeflow" in PLURALS[plural] else ("apiVersion", "kind")
             items = [
-                thing
+                {key: value for key, value in thing.items() if key not in left_out}
                 for (kind, _), thing in objects.items()
                 if kind == plural and _selected(thing, query)
             ]
             metadata = {"resourceVersion": str(version)}
-            self._respond(200, {"kind": "List", "metadata": metadata, "items": items})
+            listed = {"kind": "List", "metadata": metadata, "items": items}
+            self._respond(200, {"apiVersion": "v1", **listed})
 
     def do_POST(self) -> None:
         """Creates an object."""
@@ -289,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         plural, _, name = rest.partition("/")
         refusal = self.api.refuse.get(f"{self.command} {plural}")
         if self.headers.get("Authorization") != "Bearer secret":
-            refusal = (401, status(401, "Unauthorized"))
+            refusal = (401, status(401, "Unauthorized", None))
         if PLURALS.get(plural) != prefix:
             refusal = (404, "404 page not found\n")
         if refusal:

@@ -226,10 +226,11 @@ class Cluster:
         with self._calls, (self.directory / "up.log").open("w+") as output:
             done = subprocess.run(
                 list(map(str, command)),
+                env={**os.environ, "KUBE_WAIT": "180"},  # for each of its processes
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                timeout=180,
+                timeout=300,
             )
             output.seek(0)
             assert done.returncode == 0, f"{words}: {output.read()}"
@@ -280,7 +281,10 @@ class Cluster:
     def restart_apiserver(self) -> None:
         """Ends the API server at once, and starts it again, which takes seconds."""
         self.kill_apiserver()
-        self._call("up")
+        try:
+            self._call("up")
+        except AssertionError:  # on a busy machine it may give up while it starts
+            self._call("up")
 
     def user(self, namespace: str, name: str, rules: list[Object]) -> Path:
         """Creates a user who has some rights in a namespace and none elsewhere.

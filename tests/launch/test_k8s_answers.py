@@ -92,7 +92,7 @@ def answer(ask: Callable[[], Object]) -> Object:
         try:
             return {"code": error.status, "body": json.loads(error.body)}
         except ValueError:
-            return {"code": error.status, "body": error.body}
+            return {"code": error.status, "body": error.body.decode()}
 
 
 def watch(client: Client, path: str) -> Object:
