@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -414,6 +415,20 @@ def test_a_second_job_in_the_same_directory_is_refused(tmp_path: Path) -> None:
             assert second.running(), second.output()
             os.kill(job.pid, signal.SIGTERM)
             second.wait_for(lambda: "Resuming from checkpoint" in second.output())
+
+
+def test_the_end_does_not_wait_for_a_rank_that_is_lost(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from distmnist.core.errors import InputError, on_all_ranks\n"
+        "from distmnist.distributed.connect import connect\n"
+        "cluster = connect(600)\n"
+        "if cluster.rank: os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "cluster.fail(on_all_ranks(InputError('it is over')))"
+    )
+    with Job((*MPIRUN, 2, sys.executable, "-c", program), tmp_path) as job:
+        assert job.end(90) == 2
+        assert "distmnist: it is over" in job.output()
 
 
 @pytest.mark.parametrize("small_disk", ["3m"], indirect=True)

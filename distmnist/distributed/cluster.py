@@ -13,8 +13,10 @@ Two planes:
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 T = TypeVar("T")
+
+_LAST_SECONDS = 10.0  # that rank 0 waits for the others before it ends
 
 
 class Cluster:
@@ -233,6 +237,11 @@ class Cluster:
             self.abort(error.exit_status)
         if self.rank == 0:
             _print_error(str(error))
+            if self.size > 1:
+                # All that is to be written is, and a rank that is lost never arrives.
+                ending = threading.Timer(_LAST_SECONDS, os._exit, [error.exit_status])
+                ending.daemon = True
+                ending.start()
         self.allgather(None)  # launchers end the job at the first exit
         sys.exit(error.exit_status)
 

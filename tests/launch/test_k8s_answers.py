@@ -1,0 +1,143 @@
+"""What a real API server answers, recorded, and the fake server that must agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kubernetes.client.exceptions import ApiException
+
+from launch.submit.k8s import manifests
+from launch.submit.k8s.options import Options
+from tests.launch.fake_api_server import FakeApiServer, status
+from tests.launch.kube_cluster import Client, Object, wait_for
+from tests.launch.kube_team import Team
+
+RECORDED = Path(__file__).with_name("recorded_answers.json")
+# Set to 1, a test against a cluster writes RECORDED instead of comparing with it.
+RECORD = "DISTMNIST_TEST_RECORD"
+
+
+def normalized(answer: Any, team: Team) -> Any:
+    """Returns an answer without what differs from cluster to cluster."""
+    text = json.dumps(answer).replace(team.name, "team")
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", text)
+    return json.loads(re.sub(r"too old resource version: [\d ()]+", "too old", text))
+
+
+def shape(value: Any) -> Any:
+    """Returns the fields of an object, without their values."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in sorted(value.items())}
+    return type(value).__name__
+
+
+def ask_for_all(team: Team) -> dict[str, Object]:
+    """Returns what the server answers to what the submit command may ask."""
+    job = manifests.render(Options(image="r/d:1", workers=1, namespace=team.name))[-1]
+    batch, core = (
+        f"/apis/batch/v1/namespaces/{team.name}",
+        f"/api/v1/namespaces/{team.name}",
+    )
+    jobs, pods = f"{batch}/jobs", f"{core}/pods"
+    team.allow(user="nobody")
+    team.create("ResourceQuota", "one", spec={"hard": {"count/jobs.batch": "1"}})
+    quota = f"{core}/resourcequotas/one"
+    admin, user = team.admin, Client(team.kubeconfig)
+    team.change_kubeconfig(lambda _, user: user.update(token="wrong"))
+    stranger = Client(team.kubeconfig)
+    wait_for(lambda: admin.ask("GET", quota)["status"].get("hard"), team.show)
+    admin.create(job)
+    second = json.loads(json.dumps(job))
+    second["metadata"]["name"] = "second"
+    wrong = json.loads(json.dumps(job))
+    wrong["metadata"]["name"] = "Wrong"
+    unknown = {**job, "spec": {**job["spec"], "unknown": 1}}
+    strict = {"fieldValidation": "Strict"}
+    claim = manifests.render(Options(image="r/d:1", namespace="nowhere"))[0]
+    requests: dict[str, Callable[[], Object]] = {
+        "forbidden": lambda: user.ask("POST", jobs, job),
+        "unauthorized": lambda: stranger.ask("GET", jobs),
+        "quota": lambda: admin.ask("POST", jobs, second),
+        "exists": lambda: admin.ask("POST", jobs, job),
+        "invalid": lambda: admin.ask("POST", jobs, wrong),
+        "unknown field": lambda: admin.ask("POST", jobs, unknown, **strict),
+        "no such name": lambda: admin.ask("GET", f"{jobs}/none"),
+        "no such kind": lambda: admin.ask("GET", f"{batch}/nothings"),
+        "no such version": lambda: admin.ask("GET", f"/apis/batch/v9/{jobs}"),
+        "no such namespace": lambda: admin.create(claim),
+        "delete": lambda: admin.ask("DELETE", f"{jobs}/{job['metadata']['name']}"),
+    }
+    answers = {name: answer(ask) for name, ask in requests.items()}
+    answers["watch of an old version"] = watch(admin, pods)
+    answers = {name: normalized(each, team) for name, each in answers.items()}
+    wait_for(lambda: admin.items(f"{core}/events"), team.show)
+    answers["event"] = {"shape": shape(admin.items(f"{core}/events")[0])}
+    return answers
+
+
+def answer(ask: Callable[[], Object]) -> Object:
+    """Returns code and body of an answer."""
+    try:
+        return {"code": 200, "body": ask()}
+    except ApiException as error:
+        try:
+            return {"code": error.status, "body": json.loads(error.body)}
+        except ValueError:
+            return {"code": error.status, "body": error.body}
+
+
+def watch(client: Client, path: str) -> Object:
+    """Returns code and first event of a watch from a version that is long gone."""
+    return answer(
+        lambda: client.ask("GET", path, watch=1, resourceVersion=1, timeoutSeconds=5)
+    )
+
+
+def test_a_real_server_answers_as_recorded(team: Team) -> None:
+    answers = ask_for_all(team)
+    if os.environ.get(RECORD) == "1":
+        RECORDED.write_text(json.dumps(answers, indent=1, sort_keys=True) + "\n")
+    recorded = json.loads(RECORDED.read_text())
+    assert answers.keys() == recorded.keys()
+    for name, expected in recorded.items():
+        # The wording of a message may change from release to release.
+        assert shape(answers[name]) == shape(expected), name
+        assert answers[name].get("code") == expected.get("code"), name
+
+
+def test_the_fake_server_answers_as_a_real_one(tmp_path: Path) -> None:
+    recorded = json.loads(RECORDED.read_text())
+    job = manifests.render(Options(image="r/d:1", workers=1, namespace="team"))[-1]
+    jobs = "/apis/batch/v1/namespaces/team/jobs"
+    with FakeApiServer() as server:
+        server.write_kubeconfig(tmp_path / "kubeconfig")
+        server.expire_watches = True
+        user = Client(tmp_path / "kubeconfig")
+        user.create(job)
+        text = (tmp_path / "kubeconfig").read_text().replace("secret", "wrong")
+        (tmp_path / "other").write_text(text)
+        stranger = Client(tmp_path / "other")
+        requests: dict[str, Callable[[], Object]] = {
+            "unauthorized": lambda: stranger.ask("GET", jobs),
+            "exists": lambda: user.create(job),
+            "no such name": lambda: user.ask("GET", f"{jobs}/none"),
+            "no such version": lambda: user.ask("GET", f"/apis/batch/v9/{jobs}"),
+            "delete": lambda: user.ask("DELETE", f"{jobs}/distmnist"),
+        }
+        answers = {name: answer(ask) for name, ask in requests.items()}
+        answers["watch of an old version"] = watch(user, jobs)
+        for name in ("forbidden", "quota", "invalid"):  # those that tests inject
+            code, message = recorded[name]["code"], recorded[name]["body"]["message"]
+            server.refuse["POST jobs"] = code, status(code, message)
+            answers[name] = answer(lambda: user.create(job))
+    for name, answered in answers.items():
+        expected = recorded[name]
+        assert answered["code"] == expected["code"], name
+        assert shape(answered["body"]) == shape(expected["body"]), name
+        if isinstance(expected["body"], dict):
+            assert answered["body"].get("reason") == expected["body"].get("reason")
