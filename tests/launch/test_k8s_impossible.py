@@ -158,7 +158,7 @@ CASES = {
         ("exceeded quota",), TIMED_OUT, set_quota(requests_cpu="3"), flags=("two",)
     ),
     "claim pending": Case(
-        ("stuck",),
+        ("volume claim is not bound",),
         TIMED_OUT,
         make_pending_claim,
         unschedulable,
@@ -229,7 +229,7 @@ def test_a_detached_submission_prints_the_reason_too(
     (state,) = team.submit(f"--status={NAME}").log
     assert case.reason[0] in state
     logs = team.start(f"--logs={NAME}")
-    logs.wait_for(case.reason[0], SOON)
+    logs.wait_for(case.reason[0], 60)
     logs.interrupt()
     logs.end(130)
     assert team.left(claims=False)  # as the user asked
