@@ -108,7 +108,7 @@ class Job:
             assert time.monotonic() < end, f"{pod.name}: timed out:\n{pod.log}"
             time.sleep(0.1)
 
-    def train(self, seconds: float = 90) -> int:
+    def train(self, seconds: float = 200) -> int:
         """Waits until the newest start has taken some steps; returns the last of them.
 
         Args:

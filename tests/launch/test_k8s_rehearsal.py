@@ -21,6 +21,7 @@ from tests.launch.k8s_pods import Pods
 __all__ = ("job", "pods")  # fixtures
 
 pytestmark = [
+    pytest.mark.timeout(300),
     pytest.mark.ranks,
     pytest.mark.slow,
     pytest.mark.skipif(bool(k8s_pods.missing()), reason=k8s_pods.missing()),
