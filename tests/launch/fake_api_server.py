@@ -175,11 +175,29 @@ class FakeApiServer:
         ]
 
 
+# As the real server names them; see recorded_answers.json.
+_REASONS = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "AlreadyExists",
+    410: "Expired",
+    422: "Invalid",
+}
+
+
 def status(code: int, message: str, name: str | None = "distmnist") -> Object:
     """Returns the body of an error response, in the format of the real server."""
-    details = {"name": name} if name else {}
-    about = {"reason": f"Reason{code}", "message": message, "details": details}
-    return {"kind": "Status", "code": code, **about}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": _REASONS.get(code, f"Reason{code}"),
+        "details": {"name": name} if name else {},
+        "code": code,
+    }
 
 
 class _Server(ThreadingHTTPServer):
@@ -222,13 +240,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             with self.api._changed:
                 objects, version = dict(self.api._objects), self.api._version
+            # Only custom resources have their kind in a list.
+            left_out = () if "kubeflow" in PLURALS[plural] else ("apiVersion", "kind")
             items = [
-                thing
+                {key: value for key, value in thing.items() if key not in left_out}
                 for (kind, _), thing in objects.items()
                 if kind == plural and _selected(thing, query)
             ]
             metadata = {"resourceVersion": str(version)}
-            self._respond(200, {"kind": "List", "metadata": metadata, "items": items})
+            listed = {"kind": "List", "metadata": metadata, "items": items}
+            self._respond(200, {"apiVersion": "v1", **listed})
 
     def do_POST(self) -> None:
         """Creates an object."""
@@ -271,7 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
         plural, _, name = rest.partition("/")
         refusal = self.api.refuse.get(f"{self.command} {plural}")
         if self.headers.get("Authorization") != "Bearer secret":
-            refusal = (401, status(401, "Unauthorized"))
+            refusal = (401, status(401, "Unauthorized", None))
         if PLURALS.get(plural) != prefix:
             refusal = (404, "404 page not found\n")
         if refusal:

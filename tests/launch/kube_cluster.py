@@ -6,11 +6,13 @@ as one user.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +110,7 @@ class Client:
         path: str,
         body: Object | None = None,
         kind: str = "json",
-        **query: object,
+        **query: Any,
     ) -> Object:
         """Sends a request.
 
@@ -120,7 +122,7 @@ class Client:
             query: parameters.
 
         Returns:
-            The object of the response.
+            The object of the response; the first event of a watch.
 
         Raises:
             ApiException: The server refuses; see its `status` and `body`.
@@ -139,20 +141,20 @@ class Client:
             _preload_content=False,
             _request_timeout=20,
         )
-        answer: Object = json.loads(response.data)
+        answer: Object = json.loads(response.data.split(b"\n")[0])
         return answer
 
-    def create(self, thing: Object, **query: object) -> Object:
+    def create(self, thing: Object, **query: Any) -> Object:
         """Creates an object."""
         return self.ask("POST", path_of(thing, ""), thing, **query)
 
-    def apply(self, thing: Object, **query: object) -> Object:
+    def apply(self, thing: Object, **query: Any) -> Object:
         """Applies an object, server-side."""
         how = {"fieldManager": "tests", "fieldValidation": "Strict", **query}
         path = path_of(thing, thing["metadata"]["name"])
         return self.ask("PATCH", path, thing, "apply-patch+yaml", **how)
 
-    def items(self, path: str, **query: object) -> list[Object]:
+    def items(self, path: str, **query: Any) -> list[Object]:
         """Returns the objects of a list."""
         found: list[Object] = self.ask("GET", path, **query)["items"]
         return found
@@ -200,6 +202,8 @@ class Cluster:
         directory.mkdir(exist_ok=True)
         self.directory = directory
         self._kubeconfig = directory / "kubeconfig"
+        self._calls = threading.Lock()
+        self._ended = threading.Event()
 
     def __enter__(self) -> Cluster:
         """Starts it."""
@@ -213,25 +217,48 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         """Ends all its processes."""
+        self._ended.set()
         self._call("down")
 
     def _call(self, *words: object) -> None:
         command = ["bash", _SCRIPT, self.directory, *words]
         # Its output goes to a file: what it starts keeps the descriptors open.
-        with (self.directory / "up.log").open("w+") as output:
+        with self._calls, (self.directory / "up.log").open("w+") as output:
             done = subprocess.run(
                 list(map(str, command)),
+                env={**os.environ, "KUBE_WAIT": "180"},  # for each of its processes
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                timeout=180,
+                timeout=300,
             )
             output.seek(0)
             assert done.returncode == 0, f"{words}: {output.read()}"
 
     def install_operator(self) -> None:
-        """Starts the MPI Operator, and creates its resource."""
+        """Starts the MPI Operator, and creates its resource.
+
+        It ends when it cannot renew its lease. As the Deployment of a cluster would, a
+        thread starts it again.
+        """
         self._call("mpi", _CRD)
+
+        def keep() -> None:
+            while not self._ended.wait(1):
+                if self._runs("kube-apiserver") and not self._runs("mpi-operator"):
+                    # Fails if the API server is just being killed.
+                    with contextlib.suppress(AssertionError):
+                        self._call("mpi")
+
+        threading.Thread(target=keep, daemon=True).start()
+
+    def _runs(self, program: str) -> bool:
+        """Returns whether a process that was started has not ended."""
+        try:
+            pid = (self.directory / f"run/{program}.pid").read_text().strip()
+            return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
 
     def create_definitions(self) -> None:
         """Creates all resources that are known, without what acts on them."""
@@ -239,14 +266,13 @@ class Cluster:
         for file in sorted(_CRDS.iterdir()):
             data = file.read_bytes()
             text = gzip.decompress(data) if file.suffix == ".gz" else data
-            name = self.admin.ask("POST", path, yaml.load(text, yaml.CSafeLoader))
-            definition = f"{path}/{name['metadata']['name']}"
-            wait_for(
-                lambda definition=definition: _established(
-                    self.admin.ask("GET", definition)
-                ),
-                lambda file=file: file,
-            )
+            new = self.admin.ask("POST", path, yaml.load(text, yaml.CSafeLoader))
+            self._wait_until_established(f"{path}/{new['metadata']['name']}")
+
+    def _wait_until_established(self, definition: str) -> None:
+        wait_for(
+            lambda: _established(self.admin.ask("GET", definition)), lambda: definition
+        )
 
     def kill_apiserver(self) -> None:
         """Ends the API server at once, as a node that fails."""
@@ -255,7 +281,10 @@ class Cluster:
     def restart_apiserver(self) -> None:
         """Ends the API server at once, and starts it again, which takes seconds."""
         self.kill_apiserver()
-        self._call("up")
+        try:
+            self._call("up")
+        except AssertionError:  # on a busy machine it may give up while it starts
+            self._call("up")
 
     def user(self, namespace: str, name: str, rules: list[Object]) -> Path:
         """Creates a user who has some rights in a namespace and none elsewhere.
@@ -268,7 +297,7 @@ class Cluster:
         Returns:
             The user's kubeconfig, whose context is in the namespace.
         """
-        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
+        rbac: Object = {"apiVersion": "rbac.authorization.k8s.io/v1"}
         metadata = {"name": name, "namespace": namespace}
         account = {
             "apiVersion": "v1",

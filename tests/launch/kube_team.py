@@ -68,6 +68,8 @@ class Submission:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell's background job, as this may be a part of, ignores SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.messages: list[tuple[float, str]] = []
         self.log: list[str] = []

@@ -242,12 +242,15 @@ class Api:
 
     def watch_job(self, job: Object) -> Iterator[dict[str, Object] | None]:
         """Watches one job; see `streams.watch_objects`."""
-        return streams.watch_objects(
+        # The items of a list have no kind, unless it is a custom resource's.
+        kind = {key: job[key] for key in ("apiVersion", "kind")}
+        for jobs in streams.watch_objects(
             self._connection,
             self._connection.custom.list_namespaced_custom_object,
             *self._connection.place(job["kind"]),
             field_selector=f"metadata.name={job['metadata']['name']}",
-        )
+        ):
+            yield jobs and {name: {**found, **kind} for name, found in jobs.items()}
 
     def log(self, pod: str, container: str, ended: Callable[[], bool]) -> Iterator[str]:
         """Follows the log of a container until it ends; see `streams.read_log`."""
