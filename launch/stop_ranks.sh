@@ -16,7 +16,7 @@ inherit. Of the processes of a rank, those that handle SIGTERM receive it, once:
 script around the program nor a helper that it has started is killed. A rank that handles
 no signals is ended with all its processes.
 
-Waits as long as it takes: Kubernetes limits it by the pod's grace period.
+Waits as long as it takes, also for mpirun's daemon: Kubernetes limits it by the pod's grace period.
 
 Exit status: 0, also without a rank; 2 for an argument.
 EOT
@@ -27,8 +27,6 @@ case ${1-} in
   -h | --help) usage && exit ;;
   *) echo "stop_ranks: takes no arguments; see launch/stop_ranks.sh --help" >&2 && exit 2 ;;
 esac
-
-report_seconds=5 # for mpirun's daemon
 
 # ranks: prints "PID PARENT CAUGHT NAME" for each process of a rank. CAUGHT is the mask of
 # the signals that it handles, NAME that of the rank and its job: the ranks of an earlier
@@ -69,6 +67,6 @@ while true; do
   done
   sleep 0.2
 done
-# What is left of the parents are daemons, which end with the job.
-end=$((SECONDS + report_seconds))
-while any_runs "${!parents[@]}" && ((SECONDS < end)); do sleep 0.2; done
+# What is left of the parents are daemons. They end with the job: if this one were missing
+# earlier, mpirun would kill ranks of other workers that are about to end.
+while any_runs "${!parents[@]}"; do sleep 0.2; done

@@ -176,7 +176,7 @@ def test_a_drained_node_ends_the_job_which_continues(
         check_continued(job, step, i + 2)
 
 
-@pytest.mark.timeout(200 + 150 * TIMES)
+@pytest.mark.timeout(300 + 200 * TIMES)
 @pytest.mark.parametrize("name", ["worker", "launcher"])
 def test_a_network_that_is_cut_for_30_s_heals_or_ends_the_job(
     job: Job, name: str
@@ -192,7 +192,7 @@ def test_a_network_that_is_cut_for_30_s_heals_or_ends_the_job(
         time.sleep(30)
         step = job.reached()
         pod.reconnect()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 150  # TCP sends again after up to twice the cut
         while job.launcher.poll() is None and job.reached() < step + 200:
             assert time.monotonic() < end, job.launcher.log
             time.sleep(0.1)
