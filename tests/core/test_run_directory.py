@@ -57,8 +57,10 @@ def test_only_its_own_leftovers_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_lock_is_exclusive_and_ends_with_its_process(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(logging, "info", lambda text, *v: logged.append(text % v))
     program = (
         "import sys; from distmnist.core.run_directory import RunDirectory\n"
         f"run = RunDirectory({str(tmp_path)!r}); run.prepare(restart=False)\n"
@@ -72,19 +74,15 @@ def test_the_lock_is_exclusive_and_ends_with_its_process(
         with pytest.raises(InputError, match=f"in use by process {process.pid} on "):
             RunDirectory(tmp_path).prepare(restart=False)
         run = RunDirectory(tmp_path)
-        with caplog.at_level("INFO"):
-            with pytest.raises(
-                InputError, match=f"in use by process {process.pid} on "
-            ):
-                run.prepare(restart=False, lock_seconds=0.5)
-            threading.Timer(0.5, process.kill).start()
-            run.prepare(restart=False, lock_seconds=60)
-    waited = (
-        f"in use by process {process.pid} on {socket.gethostname()}: waiting up to "
-    )
-    assert f"{waited}0.5 s for its end" in caplog.text
-    assert f"{waited}60 s for its end" in caplog.text
+        with pytest.raises(InputError, match=f"in use by process {process.pid} on "):
+            run.prepare(restart=False, lock_seconds=0.5)
+        threading.Timer(0.5, process.kill).start()
+        run.prepare(restart=False, lock_seconds=60)
     run.release()
+    holder = f"in use by process {process.pid} on {socket.gethostname()}"
+    assert [message.partition(": ")[2] for message in logged] == [
+        f"{holder}: waiting up to {seconds} s for its end" for seconds in ("0.5", "60")
+    ]
     RunDirectory(tmp_path).prepare(restart=False)
 
 
