@@ -16,7 +16,8 @@ inherit. Of the processes of a rank, those that handle SIGTERM receive it, once:
 script around the program nor a helper that it has started is killed. A rank that handles
 no signals is ended with all its processes.
 
-Waits as long as it takes, also for mpirun's daemon: Kubernetes limits it by the pod's grace period.
+Waits as long as they take, which the pod's grace period limits, and then up to 15 s for
+the end of the job.
 
 Exit status: 0, also without a rank; 2 for an argument.
 EOT
@@ -28,15 +29,18 @@ case ${1-} in
   *) echo "stop_ranks: takes no arguments; see launch/stop_ranks.sh --help" >&2 && exit 2 ;;
 esac
 
+job_seconds=15 # for the ranks of other workers, which may not end
+
 # ranks: prints "PID PARENT CAUGHT NAME" for each process of a rank. CAUGHT is the mask of
 # the signals that it handles, NAME that of the rank and its job: the ranks of an earlier
 # job may not have ended yet.
 ranks() {
   local file rank job status
   while IFS=: read -r -d '' file rank; do
-    job=$(grep -aszm1 '^PMIX_NAMESPACE=' "$file" | tr -d '\0') &&
-      status=$(sed -n 's/^\(PPid\|SigCgt\):\s*//p' "${file%environ}status" 2>/dev/null) ||
-      continue # has just ended
+    # Either fails for a process that has just ended.
+    job=$(grep -aszm1 '^PMIX_NAMESPACE=' "$file" | tr -d '\0') || continue
+    status=$(sed -n 's/^\(PPid\|SigCgt\):\s*//p' "${file%environ}status" 2>/dev/null) ||
+      continue
     file=${file#/proc/}
     echo "${file%/environ} ${status//$'\n'/ } $job,$rank"
   done < <(grep -aszHm1 '^OMPI_COMM_WORLD_RANK=' /proc/[0-9]*/environ)
@@ -69,4 +73,5 @@ while true; do
 done
 # What is left of the parents are daemons. They end with the job: if this one were missing
 # earlier, mpirun would kill ranks of other workers that are about to end.
-while any_runs "${!parents[@]}"; do sleep 0.2; done
+end=$((SECONDS + job_seconds))
+while any_runs "${!parents[@]}" && ((SECONDS < end)); do sleep 0.2; done
