@@ -208,7 +208,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         """Starts it."""
         try:
-            self._call("up")
+            self._start("up")
             self.admin = Client(self._kubeconfig)
         except BaseException:
             self.__exit__()
@@ -235,13 +235,20 @@ class Cluster:
             output.seek(0)
             assert done.returncode == 0, f"{words}: {output.read()}"
 
+    def _start(self, *words: object) -> None:
+        """Starts what does not run; twice, as on a busy machine it may give up."""
+        try:
+            self._call(*words)
+        except AssertionError:
+            self._call(*words)
+
     def install_operator(self) -> None:
         """Starts the MPI Operator, and creates its resource.
 
         It ends when it cannot renew its lease. As the Deployment of a cluster would, a
         thread starts it again.
         """
-        self._call("mpi", _CRD)
+        self._start("mpi", _CRD)
 
         def keep() -> None:
             while not self._ended.wait(1):
@@ -281,10 +288,7 @@ class Cluster:
     def restart_apiserver(self) -> None:
         """Ends the API server at once, and starts it again, which takes seconds."""
         self.kill_apiserver()
-        try:
-            self._call("up")
-        except AssertionError:  # on a busy machine it may give up while it starts
-            self._call("up")
+        self._start("up")
 
     def user(self, namespace: str, name: str, rules: list[Object]) -> Path:
         """Creates a user who has some rights in a namespace and none elsewhere.

@@ -21,6 +21,7 @@ from tests.launch.kubelet import Kubelet
 from tests.launching import ROOT, environment
 
 SUBMIT = ROOT / "launch/submit_k8s"
+_ROLES = ROOT / "k8s/access"
 
 _COUNT = itertools.count(1)
 _V1 = {"apiVersion": "v1"}
@@ -31,24 +32,10 @@ _GROUPS = ("api/v1", "apis/apps/v1", "apis/batch/v1", "apis/policy/v1")
 _OPTIONAL = ("apis/kubeflow.org/v2beta1", "apis/networking.k8s.io/v1")
 
 
-def rule(group: str, resources: str, verbs: str) -> Object:
-    """Returns a rule of a role; several resources or verbs are separated by blanks."""
-    words = {"resources": resources.split(), "verbs": verbs.split()}
-    return {"apiGroups": [group], **words}
-
-
-# What a user needs, for each thing that the user does.
-_JOB_VERBS = "create get list watch delete"
-MPIJOBS = [rule("kubeflow.org", "mpijobs", _JOB_VERBS), rule("batch", "jobs", "get")]
-JOBS = [rule("batch", "jobs", _JOB_VERBS)]
-FOLLOW = [
-    rule("", "pods", "get list watch"),
-    rule("", "pods/log", "get"),
-    rule("", "events", "get list watch"),
-]
-USE_CLAIM = rule("", "persistentvolumeclaims", "get")
-MAKE_CLAIM = rule("", "persistentvolumeclaims", "get create")
-ALL = [*MPIJOBS, *JOBS, *FOLLOW, MAKE_CLAIM]
+def role(name: str) -> list[Object]:
+    """Returns the rules of a role of k8s/access."""
+    rules: list[Object] = yaml.safe_load((_ROLES / f"{name}.yaml").read_text())["rules"]
+    return rules
 
 
 class Submission:
@@ -194,15 +181,21 @@ class Team:
         lines += [f"{event['reason']}: {event['message']}" for event in events]
         return "\n".join([*lines, self.kubelet.logs(self.name)])
 
-    def allow(self, *rules: Object, user: str = "me") -> None:
-        """Creates the user who submits from now on, with these rights alone."""
-        self._kubeconfig = self._cluster.user(self.name, user, list(rules))
+    def allow(self, *roles: str, user: str = "me") -> None:
+        """Creates the user who submits from now on.
+
+        Args:
+            roles: the user's only rights, files of k8s/access.
+            user: name.
+        """
+        rules = [rule for name in roles for rule in role(name)]
+        self._kubeconfig = self._cluster.user(self.name, user, rules)
 
     @property
     def kubeconfig(self) -> Path:
         """The credentials of the user, who is created with all rights if missing."""
         if self._kubeconfig is None:
-            self.allow(*ALL)
+            self.allow("jobs", "mpijobs", "claims")
         assert self._kubeconfig is not None
         return self._kubeconfig
 

@@ -105,7 +105,7 @@ def test_an_mpijob_trains_to_the_end(team: Team) -> None:
     assert not ranks("whole")
     # The operator deletes workers that still run, when the launcher has ended.
     wait_for(lambda: not team.pods("worker"), team.show, 60)
-    team.submit("--delete=whole")
+    team.submit("--delete=whole", seconds=180)
     team.assert_only("PersistentVolumeClaim/distmnist")
 
 
@@ -136,7 +136,7 @@ def test_a_deleted_job_saves_its_last_step_and_continues(
             path = f"/apis/{group}/namespaces/{team.name}/{plural}/{name}"
             team.admin.ask("DELETE", path, {"propagationPolicy": "Background"})
         else:
-            team.submit(f"--delete={name}")
+            team.submit(f"--delete={name}", seconds=180)
         run.end(1)
         team.assert_only("PersistentVolumeClaim/distmnist")
         assert not ranks(name)
@@ -149,7 +149,7 @@ def test_a_deleted_job_saves_its_last_step_and_continues(
     assert not lost, "\n".join(map(str, (f"{len(lost)} of {TIMES}", *lost)))
     run = team.start(*flags)
     wait_for_step(run, step + 3 * EVERY, team)
-    team.submit(f"--delete={name}")
+    team.submit(f"--delete={name}", seconds=180)
     team.assert_only("PersistentVolumeClaim/distmnist")
     steps = [line["step"] for line in records(run_directory(team, name), "train")]
     assert steps == list(range(EVERY, steps[-1] + 1, EVERY))
