@@ -97,12 +97,20 @@ class Signals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Leaves a first signal to the training loop, instead of ending the process."""
+        """Leaves a first signal to the training loop, instead of ending the process.
+
+        After a vote to stop, too: a rank that was not signalled yet waits for rank 0,
+        which writes the checkpoint, and its end would be that of rank 0.
+        """
         self._deferred = True
         try:
             yield
-        finally:
+        except Preempted:
+            raise
+        except BaseException:
             self._deferred = False
+            raise
+        self._deferred = False
 
     def _wait(self) -> NoReturn:
         select.select([self._pipe, *self._launchers], [], [])

@@ -46,6 +46,28 @@ sys.exit(signal.SIGUSR1)
     assert done.returncode == signal.SIGUSR1
 
 
+def test_a_rank_that_waits_for_the_last_checkpoint_is_not_ended_by_a_signal() -> None:
+    """Its end would be that of rank 0, which writes it."""
+    code = """
+import os, signal, time
+from distmnist.core.errors import Preempted
+from distmnist.distributed import preemption
+signals = preemption.Signals()
+signals.grace_seconds = 20
+try:
+    with signals.deferred():
+        raise Preempted("on another rank's signal", signal.SIGTERM)
+except Preempted:
+    os.kill(os.getpid(), signal.SIGUSR1)
+    time.sleep(1)
+    print("waited")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "waited\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("line", "is_launcher"),
     [
