@@ -13,8 +13,9 @@ stopped='' # its status if the forwarded signal ends it
 trap 'stopped=143; kill -USR1 $job' TERM HUP
 trap 'stopped=130; kill -USR2 $job' INT
 
-# A trapped signal ends `wait`, not the job.
-while kill -0 $job 2>/dev/null; do wait $job; done 2>/dev/null
+# A trapped signal ends `wait`, not the job. The shell would report what ended that.
+exec 3>&2 2>/dev/null
+while kill -0 $job; do wait $job; done
 wait $job
 status=$?
 case $status in
@@ -24,5 +25,5 @@ esac
 ((status <= 128 || status > 192)) || # silent in mpirun: see openmpi-mca-params.conf
   echo "graceful.sh: $1 ended with status $status: it or a rank was killed (signal" \
     "$((status - 128))) or failed to start; set OMPI_MCA_orte_execute_quiet=0 to see" \
-    "the error of Open MPI" >&2
+    "the error of Open MPI" >&3
 exit $status
