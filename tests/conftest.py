@@ -13,7 +13,7 @@ import pytest
 
 from distmnist.distributed import launchers, process
 from tests import launching
-from tests.launch import slurm_site
+from tests.launch.slurm import site as slurm_site
 
 # Before any test module imports TensorFlow.
 process.prepare_environment(launchers.single_process({}))

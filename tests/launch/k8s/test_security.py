@@ -12,8 +12,8 @@ from distmnist.core.config import Config
 from launch.submit.k8s import manifests, options
 from launch.submit.k8s.manifests import K8S, Object
 from launch.submit.k8s.options import Options
-from tests.launch import pod_security
-from tests.launch.k8s_schemas import pods_of
+from tests.launch.k8s import pod_security
+from tests.launch.k8s.schemas import pods_of
 
 OVERLAYS = sorted(path.parent for path in K8S.glob("overlays/*/kustomization.yaml"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from kubernetes.client.exceptions import ApiException
 from kubernetes.utils.quantity import parse_quantity
 
-from tests.launch.kube_cluster import Client, Object
+from tests.launch.k8s.cluster import Client, Object
 
 
 def warn(client: Client, thing: Object, reason: str, message: str) -> None:

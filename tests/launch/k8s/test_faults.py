@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.launch import k8s_pods
-from tests.launch.k8s_job import LONG, WORKERS, Job, job, pods
+from tests.launch.k8s import pods as k8s_pods
+from tests.launch.k8s.job import LONG, WORKERS, Job, job, pods
 
 __all__ = ("job", "pods")  # fixtures
 

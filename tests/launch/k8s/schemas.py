@@ -16,7 +16,7 @@ from jsonschema.validators import validator_for
 
 from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import K8S, Object
-from tests.launch import trainer
+from tests.launch.k8s import trainer
 from tests.launching import ROOT
 
 # Names of the files of CRDs, all in one directory.

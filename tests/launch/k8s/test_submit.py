@@ -18,8 +18,8 @@ import pytest
 from kubernetes.config import kube_config
 
 from launch.submit.k8s import connection, follow, program
-from tests.launch.fake_api_server import PLURALS, FakeApiServer, status
-from tests.launch.k8s_objects import (
+from tests.launch.k8s.fake_api_server import PLURALS, FakeApiServer, status
+from tests.launch.k8s.objects import (
     NAME,
     ended,
     pod,

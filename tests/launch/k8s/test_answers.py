@@ -13,9 +13,9 @@ from kubernetes.client.exceptions import ApiException
 
 from launch.submit.k8s import manifests
 from launch.submit.k8s.options import Options
-from tests.launch.fake_api_server import FakeApiServer, status
-from tests.launch.kube_cluster import Client, Object, wait_for
-from tests.launch.kube_team import Team
+from tests.launch.k8s.cluster import Client, Object, wait_for
+from tests.launch.k8s.fake_api_server import FakeApiServer, status
+from tests.launch.k8s.team import Team
 
 RECORDED = Path(__file__).with_name("recorded_answers.json")
 # Set to 1, a test against a cluster writes RECORDED instead of comparing with it.

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.launch.kube_cluster import Object, wait_for
-from tests.launch.kube_team import Steps, Team
-from tests.launch.kubelet import Kubelet
+from tests.launch.k8s.cluster import Object, wait_for
+from tests.launch.k8s.kubelet import Kubelet
+from tests.launch.k8s.team import Steps, Team
 
 NAME = "distmnist"
 SOON = 10  # seconds, in which the reason is printed once the cluster knows it

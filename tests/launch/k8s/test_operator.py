@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch import k8s_pods
-from tests.launch.kube_cluster import Object, wait_for
-from tests.launch.kube_sandbox import Emulated
-from tests.launch.kube_team import Submission, Team
-from tests.launch.kubelet import Kubelet
+from tests.launch.k8s import pods as k8s_pods
+from tests.launch.k8s.cluster import Object, wait_for
+from tests.launch.k8s.kubelet import Kubelet
+from tests.launch.k8s.sandbox import Emulated
+from tests.launch.k8s.team import Submission, Team
 
 pytestmark = [
     pytest.mark.ranks,

@@ -15,9 +15,9 @@ from typing import IO
 
 import yaml
 
-from tests.launch.kube_cluster import Client, Object, path_of, wait_for
-from tests.launch.kube_runtime import Scripts
-from tests.launch.kubelet import Kubelet
+from tests.launch.k8s.cluster import Client, Object, path_of, wait_for
+from tests.launch.k8s.kubelet import Kubelet
+from tests.launch.k8s.runtime import Scripts
 from tests.launching import ROOT, environment
 
 SUBMIT = ROOT / "launch/submit_k8s"

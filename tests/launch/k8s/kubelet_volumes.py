@@ -6,8 +6,8 @@ import base64
 import os
 from pathlib import Path
 
-from tests.launch.kube_cluster import Client, Object
-from tests.launch.kube_runtime import Mount
+from tests.launch.k8s.cluster import Client, Object
+from tests.launch.k8s.runtime import Mount
 
 
 class NotReady(Exception):

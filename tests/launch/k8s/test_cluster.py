@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from tests.launch.kube_cluster import wait_for
-from tests.launch.kube_team import Steps, Team
-from tests.launch.kube_team import steps as numbers
+from tests.launch.k8s.cluster import wait_for
+from tests.launch.k8s.team import Steps, Team
+from tests.launch.k8s.team import steps as numbers
 
 NAME = "distmnist"
 RUNNING = f"{NAME}: running"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.launch.fake_api_server import Object
+from tests.launch.k8s.fake_api_server import Object
 
 NAME = "distmnist"
 

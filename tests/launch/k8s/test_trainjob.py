@@ -5,8 +5,8 @@ from __future__ import annotations
 from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import Object
 from launch.submit.k8s.options import Options
-from tests.launch import trainer
-from tests.launch.k8s_schemas import runtime
+from tests.launch.k8s import trainer
+from tests.launch.k8s.schemas import runtime
 from tests.launching import run
 
 

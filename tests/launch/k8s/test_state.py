@@ -8,8 +8,8 @@ import pytest
 
 from launch.submit.k8s import pending, state
 from launch.submit.k8s import pods as pods_
-from tests.launch.fake_api_server import Object
-from tests.launch.k8s_objects import NAME, ended, running, unschedulable, waiting
+from tests.launch.k8s.fake_api_server import Object
+from tests.launch.k8s.objects import NAME, ended, running, unschedulable, waiting
 
 LAUNCHER, WORKER = f"{NAME}-launcher-abcde", f"{NAME}-worker-0"
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from kubernetes.client.exceptions import ApiException
 
-from tests.launch.kube_cluster import UNREACHABLE, Cluster, Object
-from tests.launch.kube_runtime import Image
-from tests.launch.kube_scheduler import Scheduler, provision
-from tests.launch.kubelet_log import ContainerLog, LogServer
-from tests.launch.kubelet_pod import POLL, STRATEGIC, Pod, now
+from tests.launch.k8s.cluster import UNREACHABLE, Cluster, Object
+from tests.launch.k8s.kubelet_log import ContainerLog, LogServer
+from tests.launch.k8s.kubelet_pod import POLL, STRATEGIC, Pod, now
+from tests.launch.k8s.runtime import Image
+from tests.launch.k8s.scheduler import Scheduler, provision
 
 NODE = "node"
 CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "200", "ephemeral-storage": "1Ti"}

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.launch.k8s_pods import _ip
-from tests.launch.kube_cluster import Object
-from tests.launch.kube_runtime import Mount, Process
-from tests.launch.kubelet_log import ContainerLog
+from tests.launch.k8s.cluster import Object
+from tests.launch.k8s.kubelet_log import ContainerLog
+from tests.launch.k8s.pods import _ip
+from tests.launch.k8s.runtime import Mount, Process
 from tests.launching import ROOT
 
 VENV = "/opt/distmnist/.venv"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch import kube_cluster
-from tests.launch.kube_cluster import Cluster
-from tests.launch.kube_team import Steps, Team
-from tests.launch.kubelet import Kubelet
+from tests.launch.k8s import cluster as kube_cluster
+from tests.launch.k8s.cluster import Cluster
+from tests.launch.k8s.kubelet import Kubelet
+from tests.launch.k8s.team import Steps, Team
 
 
 @pytest.fixture(scope="session")

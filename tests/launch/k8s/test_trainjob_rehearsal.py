@@ -12,10 +12,11 @@ import pytest
 from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import Object
 from launch.submit.k8s.options import Options
-from tests.launch import k8s_pods, trainer
-from tests.launch.k8s_job import EVERY, IMAGE_ENV, LONG, RANKS, Job
-from tests.launch.k8s_pods import Pod, Pods
-from tests.launch.k8s_schemas import runtime
+from tests.launch.k8s import pods as k8s_pods
+from tests.launch.k8s import trainer
+from tests.launch.k8s.job import EVERY, IMAGE_ENV, LONG, RANKS, Job
+from tests.launch.k8s.pods import Pod, Pods
+from tests.launch.k8s.schemas import runtime
 
 pytestmark = [
     pytest.mark.ranks,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch.slurm_site import Site, records
+from tests.launch.slurm.site import Site, records
 from tests.launching import MPIRUN, TRAIN, run
 
 pytestmark = pytest.mark.ranks

@@ -15,7 +15,7 @@ import pytest
 
 from launch.submit.k8s import manifests
 from launch.submit.k8s.options import Options
-from tests.launch.k8s_pods import Pod, Pods
+from tests.launch.k8s.pods import Pod, Pods
 
 NAME = "rehearsal"
 WORKERS = [f"{NAME}-worker-0", f"{NAME}-worker-1"]

@@ -10,7 +10,7 @@ from kubernetes.client.exceptions import ApiException
 
 from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import K8S
-from tests.launch.kube_cluster import Cluster, Object, wait_for
+from tests.launch.k8s.cluster import Cluster, Object, wait_for
 
 NAMESPACE = "restricted"
 

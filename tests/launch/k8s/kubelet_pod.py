@@ -13,11 +13,11 @@ from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
-from tests.launch import kubelet_volumes
-from tests.launch.kube_cluster import UNREACHABLE, Client, Object
-from tests.launch.kube_runtime import Image, Process
-from tests.launch.kube_scheduler import warn
-from tests.launch.kubelet_log import ContainerLog
+from tests.launch.k8s import kubelet_volumes
+from tests.launch.k8s.cluster import UNREACHABLE, Client, Object
+from tests.launch.k8s.kubelet_log import ContainerLog
+from tests.launch.k8s.runtime import Image, Process
+from tests.launch.k8s.scheduler import warn
 
 POLL = 0.2  # seconds
 STRATEGIC = "strategic-merge-patch+json"

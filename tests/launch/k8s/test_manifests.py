@@ -15,8 +15,9 @@ import yaml
 from launch.submit.k8s import manifests
 from launch.submit.k8s.manifests import K8S, Object
 from launch.submit.k8s.options import KINDS, Options
-from tests.launch import k8s_schemas, pod_security
-from tests.launch.k8s_schemas import Validators, pods_of, validate
+from tests.launch.k8s import pod_security
+from tests.launch.k8s import schemas as k8s_schemas
+from tests.launch.k8s.schemas import Validators, pods_of, validate
 from tests.launching import ROOT, run
 
 OVERLAYS = sorted(path.parent for path in K8S.glob("overlays/*/kustomization.yaml"))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tests.launch.kube_cluster import Object
-from tests.launch.kubelet_log import ContainerLog
+from tests.launch.k8s.cluster import Object
+from tests.launch.k8s.kubelet_log import ContainerLog
 from tests.launching import environment
 
 # A mount: what of this machine, where in the container, and whether it is read-only.

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.launch import k8s_pods
-from tests.launch.k8s_job import (
+from tests.launch.k8s import pods as k8s_pods
+from tests.launch.k8s.job import (
     LONG,
     NAME,
     RANKS,
@@ -16,7 +16,7 @@ from tests.launch.k8s_job import (
     job,
     pods,
 )
-from tests.launch.k8s_pods import Pods
+from tests.launch.k8s.pods import Pods
 
 __all__ = ("job", "pods")  # fixtures
 

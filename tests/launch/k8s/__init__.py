@@ -1,0 +1,1 @@
+"""Tests of jobs on Kubernetes: see cluster.py for a real control plane."""

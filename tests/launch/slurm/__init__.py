@@ -1,0 +1,1 @@
+"""Tests of jobs on Slurm: see site.py for a real site."""
