@@ -10,14 +10,17 @@ import contextlib
 import gc
 import html
 import math
+import signal
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from distmnist import cli
 from distmnist.core.config import Config
-from distmnist.core.errors import InputError
+from distmnist.core.errors import InputError, Interrupted, Preempted
 from distmnist.data import loading
+from distmnist.distributed.cluster import print_error
 from distmnist.distributed.connect import connect
+from distmnist.distributed.signals import BorrowedSignals
 from distmnist.distributed.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -104,7 +107,9 @@ def fit(
 ) -> Fitted:
     """Trains as `python -m distmnist.train` does, and writes the same files.
 
-    Under horovodrun or mpirun all ranks must call it.
+    Under horovodrun or mpirun all ranks must call it. SIGTERM and SIGINT, and what
+    counts as them, end it with a checkpoint, from which the next call with the same
+    arguments continues; a program that handles a signal itself keeps its handler.
 
     Args:
         config: run configuration; each field is a flag of the program.
@@ -114,6 +119,8 @@ def fit(
 
     Raises:
         UserError: bad input, or a full disk.
+        KeyboardInterrupt: on all ranks, after SIGINT, as by Ctrl-C or a notebook.
+        SystemExit: on all ranks, after SIGTERM; ends the program with status 143.
     """
     if config.elastic:
         raise InputError(
@@ -153,7 +160,13 @@ def _fit(
     else:
         dataset = loading.settle(dataset, cluster, config)
     trainer = Trainer(config, cluster, dataset, network)
-    results = trainer.run()
+    with BorrowedSignals() as signals:
+        try:
+            results = trainer.run(signals)
+            if received := int(cluster.allreduce_max([signals.received])[0]):
+                raise Preempted("stopped by a signal, after the last step", received)
+        except Preempted as error:
+            _end(cluster, error)
     trainer.average.keep()
     return Fitted(
         {split: dict(result.metrics) for split, result in results.items()},
@@ -164,3 +177,13 @@ def _fit(
         config.log_dir,
         trainer.history.records,
     )
+
+
+def _end(cluster: Cluster, error: Preempted) -> NoReturn:
+    """Ends the user's program as the signal would have, once all ranks may end."""
+    if cluster.rank == 0:
+        print_error(str(error))
+    cluster.allgather(None)  # launchers end the job at the first exit
+    if error.exit_status == 128 + signal.SIGINT:
+        raise Interrupted from None
+    raise SystemExit(error.exit_status) from None

@@ -12,7 +12,8 @@ from distmnist.core.hooks import Every, EveryOf, EveryStop, Hook
 from distmnist.core.progress import Progress
 from distmnist.core.run_directory import RunDirectory
 from distmnist.distributed.elastic import Commits, commit_hook
-from distmnist.distributed.preemption import PreemptionHook, Signals
+from distmnist.distributed.preemption import PreemptionHook
+from distmnist.distributed.signals import Signals
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import progress_bar
 from distmnist.metrics.breakdown import Breakdown
@@ -32,7 +33,7 @@ def create(
     evaluator: Evaluator,
     average: MovingAverage,
     stopping: EarlyStopping,
-    signals: Signals | None,
+    signals: Signals,
     commits: Commits | None,
     measure_step: Callable[[], Breakdown],
 ) -> list[Hook]:
@@ -52,7 +53,7 @@ def create(
         evaluator: evaluates, and writes the results.
         average: of the parameters, which is evaluated, if there is one.
         stopping: ends the run early.
-        signals: preempt the run; None: signals are not handled.
+        signals: preempt the run.
         commits: of an elastic job.
         measure_step: measures what a step's time goes to, on all ranks.
     """

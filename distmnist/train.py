@@ -16,7 +16,7 @@ from distmnist.core.config import Config
 from distmnist.data import loading
 from distmnist.distributed import devices, launchers
 from distmnist.distributed.cluster import Cluster
-from distmnist.distributed.preemption import Signals
+from distmnist.distributed.signals import ProgramSignals
 from distmnist.distributed.watchdog import watchdog
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parses the flags, joins the other ranks, trains, and exits."""
-    work = functools.partial(_train, Signals())
+    work = functools.partial(_train, ProgramSignals())
     cli.run(Config, __doc__, work, cli.prepare_tensorflow)
 
 
-def _train(signals: Signals, config: Config, cluster: Cluster) -> None:
+def _train(signals: ProgramSignals, config: Config, cluster: Cluster) -> None:
     signals.grace_seconds = config.grace_seconds
     logging.info("Runtime settings: %s", devices.settings())
     if exposed := launchers.exposed_secrets(os.environ):
@@ -54,7 +54,10 @@ def _train(signals: Signals, config: Config, cluster: Cluster) -> None:
 
 
 def _train_once(
-    signals: Signals, config: Config, cluster: Cluster, commits: Commits | None = None
+    signals: ProgramSignals,
+    config: Config,
+    cluster: Cluster,
+    commits: Commits | None = None,
 ) -> None:
     """Trains, once all ranks are known to have the same software and flags."""
     cli.assert_consistent(config, cluster)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 import time
@@ -25,7 +24,7 @@ from distmnist.data.tensors import to_tensors
 from distmnist.distributed import software
 from distmnist.distributed.cluster import Cluster
 from distmnist.distributed.elastic import Commits
-from distmnist.distributed.preemption import Signals
+from distmnist.distributed.signals import Signals
 from distmnist.distributed.watchdog import watchdog
 from distmnist.metrics import breakdown, console
 from distmnist.metrics.best import BestMetric
@@ -131,6 +130,7 @@ class Trainer:
             UserError: bad input, a full disk, a loss that is not finite, or a signal.
         """
         config, cluster = self._config, self._cluster
+        signals = signals or Signals()
         with CheckpointManager(
             config, cluster, self._dataset, self.variables, self._own_network
         ) as manager:
@@ -145,7 +145,7 @@ class Trainer:
         self,
         manager: CheckpointManager,
         writer: MetricWriter,
-        signals: Signals | None,
+        signals: Signals,
         commits: Commits | None,
     ) -> dict[str, SplitResult]:
         """Trains from the progress so far to the last step; see `run`."""
@@ -177,8 +177,7 @@ class Trainer:
             commits,
             self._measure_step,
         )
-        deferred = signals.deferred() if signals else contextlib.nullcontext()
-        with watchdog.phase("training"), deferred:
+        with watchdog.phase("training"), signals.deferred():
             loop_stops = stops(hooks, start.step, last_step)
             for block in self.pipeline.blocks(start.step, loop_stops):
                 self.progress = self.train_block(block)
@@ -193,6 +192,7 @@ class Trainer:
                     writer.close()
                 manager.write_card(self.progress, evaluator.results)
                 manager.wait()
+                cluster.allgather(None)  # a rank that is ended now would end rank 0
         console.log_end(run, self.progress, evaluator.results)
         return evaluator.results
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from distmnist.checkpoint import format
 from distmnist.core.run_directory import RunDirectory
 from tests import launching
 from tests.fit_program import FLAGS
+from tests.jobs import Job
 
 
 @pytest.mark.ranks
@@ -59,6 +63,89 @@ print("kept", first() is not None)
 def test_a_fit_does_not_keep_the_data_of_an_earlier_one(tmp_path: Path) -> None:
     done = launching.run((sys.executable, "-c", LOOP), cwd=tmp_path)
     assert done.stdout.endswith("kept False\n")
+
+
+INTERRUPTED = """
+import sys
+from distmnist import Config, fit
+config = Config(
+    dataset="digits", max_steps=10**8, log_every=10, steps_per_call=10, eval_every=0,
+    checkpoint_every=0, log_dir=sys.argv[1],
+)
+try:
+    fit(config)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+fit(config)
+print("trained")
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("launcher", "signals"),
+    [
+        (launching.PLAIN, (signal.SIGINT, signal.SIGTERM)),
+        # The first two are what it forwards.
+        ((*launching.MPIRUN, 2), (signal.SIGUSR2, signal.SIGUSR1)),
+    ],
+    ids=["plain", "mpirun"],
+)
+def test_a_signal_ends_it_with_a_checkpoint(
+    tmp_path: Path, launcher: tuple[object, ...], signals: tuple[int, int]
+) -> None:
+    log_dir = tmp_path / "run"
+
+    def steps(kind: str) -> list[int]:
+        try:
+            lines = (log_dir / "metrics.jsonl").read_text().split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        return [x["step"] for x in map(json.loads, lines) if x["kind"] == kind]
+
+    program = (*launcher, sys.executable, "-c", INTERRUPTED, log_dir)
+    with Job(program, tmp_path) as job:
+        for starts, number in enumerate(signals, 1):
+            job.wait_for(lambda n=starts: len(steps("start")) == n, 60)
+            before = len(steps("train"))
+            job.wait_for(lambda n=before: len(steps("train")) > n + 3, 60)
+            os.kill(job.pid, number)
+        assert job.end(60) in (143, -signal.SIGTERM), job.output()
+        output = job.output()
+    ranks = 2 if launcher else 1
+    assert output.count("interrupted") == ranks, output
+    assert output.count("distmnist: stopped by SIG") == 2, output
+    assert "trained" not in output and "Traceback" not in output, output
+    logged = steps("train")
+    assert logged == list(range(10, logged[-1] + 1, 10))
+    assert RunDirectory(str(log_dir)).checkpoint_steps()[0] >= logged[-1]
+
+
+# Another rank waits for this one, in the first collective of its second training.
+RAISING = """
+import os
+from distmnist import Config, fit
+fit(Config(dataset="digits", max_steps=10, eval_every=0, log_dir="first"))
+if "1" in (os.environ.get("OMPI_COMM_WORLD_RANK"), os.environ.get("HOROVOD_RANK")):
+    raise ValueError("of the program")
+fit(Config(dataset="digits", max_steps=10, eval_every=0, log_dir="second"))
+print("trained")
+"""
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    "launcher", [launching.MPIRUN, launching.HOROVODRUN_GLOO], ids=["mpirun", "Gloo"]
+)
+def test_an_exception_that_ends_one_rank_ends_the_job(
+    tmp_path: Path, launcher: tuple[object, ...]
+) -> None:
+    program = (*launcher, 2, sys.executable, "-c", RAISING)
+    with Job(program, tmp_path) as job:
+        assert job.end(60) == 1, job.output()  # the stall limit is minutes
+        assert "of the program" in job.output()
+        assert "trained" not in job.output()
 
 
 def values(directory: RunDirectory) -> dict[str, np.ndarray]:

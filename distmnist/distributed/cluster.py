@@ -233,10 +233,10 @@ class Cluster:
         if not error.on_all_ranks:
             # The other ranks do not know of it, and may wait for this one.
             where = f" (rank {self.rank} on {socket.gethostname()})"
-            _print_error(f"{error}{where * (self.size > 1)}")
+            print_error(f"{error}{where * (self.size > 1)}")
             self.abort(error.exit_status)
         if self.rank == 0:
-            _print_error(str(error))
+            print_error(str(error))
             if self.size > 1:
                 # All that is to be written is, and a rank that is lost never arrives.
                 ending = threading.Timer(_LAST_SECONDS, os._exit, [error.exit_status])
@@ -273,7 +273,7 @@ class Cluster:
         return None
 
 
-def _print_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Prints a line to standard error in one write: launchers insert tags between."""
     line = message.replace("\n", " ")  # which a value given by the user may contain
     sys.stderr.write(f"distmnist: {line}\n")

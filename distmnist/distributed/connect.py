@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import time
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from distmnist.core.config import Config
@@ -53,6 +54,7 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
             # Runs before Horovod's own, which was registered earlier.
             atexit.unregister(_shut_down)
             atexit.register(_shut_down, cluster)
+            _abort_at_exceptions(cluster)
             if cluster.size == placement.size or placement.is_elastic:
                 watchdog.attach(cluster)
                 return cluster
@@ -78,6 +80,21 @@ def connect(stall_seconds: float = Config.stall_seconds) -> Cluster:
 def _shut_down(cluster: Cluster) -> None:
     with watchdog.phase("shutting down"):
         cluster.shut_down()
+
+
+def _abort_at_exceptions(cluster: HorovodCluster) -> None:
+    """Has an exception that ends one rank alone, of a user's program, end the job."""
+    report = getattr(sys.excepthook, "report", sys.excepthook)  # not that of a cluster
+
+    def end(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        report(kind, error, trace)
+        if not getattr(error, "on_all_ranks", False):
+            cluster.abort(130 if issubclass(kind, KeyboardInterrupt) else 1)
+
+    end.report = report  # type: ignore[attr-defined]
+    sys.excepthook = end
 
 
 def _import_cluster() -> type[HorovodCluster]:

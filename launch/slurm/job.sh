@@ -5,7 +5,8 @@
 newest() { (cd "$log_dir" && ls model.ckpt-*.index) 2>/dev/null | sort -V | tail -n 1; }
 before=$(newest)
 metrics() { cksum "$log_dir/metrics.jsonl" 2>/dev/null; } # changes when training begins
-written() { stat -Lc %s /proc/$$/fd/1; }               # bytes of the log
+log=/proc/$$/fd/1
+written() { stat -Lc %s "$log"; } # bytes
 
 # Before the time limit and on preemption, Slurm signals the tasks: they write a
 # checkpoint and end with status 143. With mpirun, --signal has it signal this script
@@ -19,13 +20,18 @@ for attempt in 1 2 3; do
   while kill -0 $training 2>/dev/null; do wait $training; done
   wait $training
   status=$?
+  [[ $(metrics) == "$unchanged" ]] || break
   # Slurm may fail to start the ranks: on a node that has just come back, or where a step
   # daemon was killed, whose files break a step of the same job and number. The next has
-  # another. srun then reports a signal, and mpirun a 1, without a word. Not if it was
-  # signalled: status 130, 143 or, see below, 205.
-  case $status in 130 | 143 | 205) break ;; esac
-  ((status > 128)) || { ((status == 1)) && [[ $(written) == "$silent" ]]; } || break
-  ((attempt < 3)) && [[ $(metrics) == "$unchanged" ]] || break
+  # another. srun then reports a signal, or its errors and a 0, and mpirun a 1, without a
+  # word. Not if it was signalled: status 130, 143 or, see below, 205.
+  case $status in
+    130 | 143 | 205) break ;;
+    0) [[ $(tail -c +$((silent + 1)) "$log") == *"srun: error"* ]] || break; status=1 ;;
+    1) [[ $(written) == "$silent" ]] || break ;;
+    *) ((status > 128)) || break ;;
+  esac
+  ((attempt < 3)) || break
   echo "job.sh: status $status before training began: started again" >&2
   sleep 5
   [[ -z $stopped ]] || { status=143 && break; }

@@ -153,7 +153,8 @@ class Connection:
         if isinstance(error, ApiException):
             if error.status in _UNSETTLED:
                 return _rejection(error)
-            problem = f"{error.status} {error.reason}"
+            # Without an answer, the status is 0, and the reason may have several lines.
+            problem = " ".join(f"{error.status or ''} {error.reason}".split())
         else:
             problem = str(error).rpartition(": ")[2].strip("()'\" ")
         return InputError(

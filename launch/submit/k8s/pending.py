@@ -24,6 +24,8 @@ _NO_IMAGE = re.compile(
     re.IGNORECASE,
 )
 _PULL = "Failed to pull"
+# While volumes are mounted, a pod itself says no more than ContainerCreating.
+_MOUNTS = ("FailedAttachVolume", "FailedMount")
 # Events of a job whose pods are refused.
 _REFUSED = ("ErrResourceExists", "FailedCreate", "MPIJobFailed", "ValidationError")
 # By Pod Security, for example, or by an admission webhook.
@@ -151,10 +153,17 @@ def _pod_waits(name: str, pod: Object, warnings: Sequence[Object]) -> Wait | Non
     if reason in (None, "PodInitializing"):
         return None
     outlook = "vain" if reason in _NEVER else ""
+    mine = [event for event in warnings if event["involvedObject"]["name"] == name]
+    if reason == "ContainerCreating":
+        for event in mine:
+            if event["reason"] in _MOUNTS:
+                reason, message = event["reason"], one_line(event["message"])
+                outlook = "poor" if "not found" in message else ""
+                break
     if reason in _PULLS:
         # That it backs off does not always say what failed before.
-        for event in warnings:
-            if event["involvedObject"]["name"] == name and _PULL in event["message"]:
+        for event in mine:
+            if _PULL in event["message"]:
                 message = one_line(event["message"])
                 break
         outlook = "vain" if _NO_IMAGE.search(message) else "poor"

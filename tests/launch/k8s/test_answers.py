@@ -69,7 +69,7 @@ def ask_for_all(team: Team) -> dict[str, Object]:
     quota = f"{core}/resourcequotas/one"
     wait_for(lambda: admin.ask("GET", quota)["status"].get("hard"), team.show)
     answers["quota"] = answer(lambda: admin.ask("POST", jobs, second))
-    events = wait_for(lambda: admin.items(f"{core}/events"), team.show)
+    events = wait_for(lambda: of_jobs(admin.items(f"{core}/events")), team.show)
     # A server that starts knows nothing of what was before.
     team.kubelet.cluster.restart_apiserver()
     answers["watch of an old version"] = watch(admin, f"{core}/pods")
@@ -77,6 +77,11 @@ def ask_for_all(team: Team) -> dict[str, Object]:
     answers["event"] = shape(events[0])
     answers["fields of a list"] = fields_of_list(admin.ask("GET", jobs))
     return answers
+
+
+def of_jobs(events: list[Object]) -> list[Object]:
+    """Returns those of a controller of the real server, not of the tests' kubelet."""
+    return [event for event in events if event["involvedObject"]["kind"] == "Job"]
 
 
 def fields_of_list(listed: Object) -> Object:

@@ -110,11 +110,16 @@ def unschedulable(team: Team) -> bool:
 
 def warned(team: Team) -> bool:
     """Returns whether something of the job could not be created."""
+    return warned_of(team, "forbidden") or warned_of(team, "denied")
+
+
+def warned_of(team: Team, text: str) -> bool:
+    """Returns whether a warning about something of the job has a text."""
     events: list[Object] = team.admin.items(f"/api/v1/namespaces/{team.name}/events")
     return any(
         event["type"] == "Warning"
         and event["involvedObject"]["name"].startswith(NAME)
-        and ("forbidden" in event["message"] or "denied" in event["message"])
+        and text in f"{event['reason']}: {event['message']}"
         for event in events
     )
 
@@ -172,6 +177,12 @@ CASES = {
     ),
     "limit of memory": Case(
         ("maximum memory usage per Container is 1Gi",), GIVEN_UP, limit_memory
+    ),
+    "config map": Case(
+        ("FailedMount", "missing", "not found"),
+        TIMED_OUT,
+        known=lambda team: warned_of(team, "FailedMount"),
+        flags=("--config_map=missing",),
     ),
     "policy": Case(("images must come from registry.internal",), GIVEN_UP, refuse_pods),
 }

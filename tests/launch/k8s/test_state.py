@@ -218,6 +218,21 @@ def test_knows_which_pods_cannot_start(reason: str, message: str, outlook: str) 
     assert wait.reason == f"{WORKER} {reason}{message and ': '}{message}"
 
 
+@pytest.mark.parametrize(
+    ("message", "outlook"),
+    [
+        ('MountVolume.SetUp failed for volume "own": configmap "x" not found', "poor"),
+        ("Unable to attach or mount volumes: timed out", ""),
+    ],
+)
+def test_knows_which_volume_a_pod_waits_for(message: str, outlook: str) -> None:
+    held = waiting("worker", WORKER, "ContainerCreating", "")
+    others = event("another", "FailedMount", "of another pod")
+    mount = event(WORKER, "FailedMount", message)
+    wait = pending.waits(job(), by_name(held), [others, mount])
+    assert wait == (f"{WORKER} FailedMount: {message}", outlook)
+
+
 QUOTA = (
     'pods "x" is forbidden: exceeded quota: team, requested: {requested}, used: '
     "pods=3,requests.memory=1Gi, limited: pods=3,requests.memory=1536Mi"

@@ -9,13 +9,14 @@ import pytest
 from tests.launching import ROOT, run
 
 # The command ends with the next of these statuses: after a step (t), a checkpoint (s),
-# or output (p). Nothing is waited for.
+# output (p), or an error of srun (e). Nothing is waited for.
 PRELUDE = r"""
 log_dir=$1 job=7 command=(train) statuses=("${@:2}")
 train() {
   echo "started" >>"$log_dir/calls"
   status=${statuses[$(grep -c started "$log_dir/calls") - 1]}
   [[ $status != p* ]] || { echo "distmnist: the disk is full" && status=${status#p}; }
+  [[ $status != e* ]] || { echo "srun: error: task 1" && status=${status#e}; }
   [[ $status != t* ]] || { echo x >"$log_dir/metrics.jsonl" && status=${status#t}; }
   [[ $status != s* ]] || { echo >"$log_dir/model.ckpt-5.index" && status=${status#s}; }
   return "$status"
@@ -44,6 +45,9 @@ def run_script(log_dir: Path, *statuses: str, status: int, restarts: int = 0) ->
         (["2"], 1, 2, False),  # a wrong flag
         (["t137"], 1, 137, False),  # a rank was killed while it trained
         (["139", "t0"], 2, 0, False),  # a start that failed
+        (["e0", "t0"], 2, 0, False),
+        (["e0", "e0", "e0"], 3, 1, False),
+        (["p0"], 1, 0, False),  # nothing was left to train
         (["137", "137", "137"], 3, 137, False),
         (["s143"], 1, 143, True),
         (["t205"], 1, 205, True),

@@ -109,7 +109,7 @@ def train(site: Site, log_dir: Path, before: int) -> int:
 
 def wait_for_start(site: Site, log_dir: Path, restarts: int) -> None:
     """Waits until a job has been started again so often, and trains."""
-    site.wait(lambda: len(records(log_dir, "start")) > restarts, log_dir, 150)
+    site.wait(lambda: len(records(log_dir, "start")) > restarts, log_dir, 240)
 
 
 def reached(log_dir: Path) -> int:
@@ -177,7 +177,7 @@ EVENTS: dict[str, Callable[[Site, str], object]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120 + 150 * TIMES)
+@pytest.mark.timeout(120 + 250 * TIMES)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("event", EVENTS)
 def test_a_job_that_is_interrupted_continues_by_itself(
@@ -203,7 +203,7 @@ def test_a_job_that_is_interrupted_continues_by_itself(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 120 * TIMES)
+@pytest.mark.timeout(60 + 250 * TIMES)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_job_whose_step_daemon_is_killed_continues_by_itself(
     site: Site, tmp_path: Path, launcher: str

@@ -1,4 +1,4 @@
-"""Preemption: the processes of a launcher, and their end."""
+"""Signals, the processes of a launcher, and the end of a training by them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import select
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from distmnist.core import resuming
 from distmnist.core.errors import Preempted
 from distmnist.core.progress import Progress
-from distmnist.distributed import preemption
+from distmnist.distributed import signals
 from distmnist.distributed.cluster import Cluster
+from distmnist.distributed.preemption import PreemptionHook
 
 
 def test_a_descriptor_of_a_process_becomes_readable_when_it_ends() -> None:
     process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
-    descriptor = preemption._pidfd_open(process.pid)
+    descriptor = signals._pidfd_open(process.pid)
     assert select.select([descriptor], [], [], 0)[0] == []
     process.kill()
     assert select.select([descriptor], [], [], 10)[0] == [descriptor]
     process.communicate()
     with pytest.raises(ProcessLookupError):
-        preemption._pidfd_open(process.pid)
+        signals._pidfd_open(process.pid)
     os.close(descriptor)
 
 
@@ -36,8 +35,8 @@ def test_a_signal_while_the_process_ends_does_not_change_its_exit_status() -> No
     # The C library calls raise(status) after the interpreter has ended.
     code = """
 import ctypes, signal, sys
-from distmnist.distributed import preemption
-preemption.Signals()
+from distmnist.distributed import signals
+signals.ProgramSignals()
 libc = ctypes.CDLL(None)
 libc.on_exit(libc["raise"], None)
 sys.exit(signal.SIGUSR1)
@@ -51,8 +50,8 @@ def test_a_rank_that_waits_for_the_last_checkpoint_is_not_ended_by_a_signal() ->
     code = """
 import os, signal, time
 from distmnist.core.errors import Preempted
-from distmnist.distributed import preemption
-signals = preemption.Signals()
+from distmnist.distributed import signals
+signals = signals.ProgramSignals()
 signals.grace_seconds = 20
 try:
     with signals.deferred():
@@ -66,6 +65,44 @@ except Preempted:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "waited\n"), done.stderr
+
+
+BORROWED = """
+import signal, time
+from distmnist.distributed.signals import BorrowedSignals
+own = []
+signal.signal(signal.SIGUSR1, lambda *_: own.append("own"))
+with BorrowedSignals() as signals:
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("before the loop")
+with BorrowedSignals() as signals:
+    with signals.deferred():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGUSR1)
+    signal.raise_signal(signal.SIGTERM)  # while rank 0 saves
+    print(*own, signals.received == signal.SIGINT)
+    time.sleep(2.1)
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("again")
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("given back", flush=True)
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_program_lends_the_signals_that_it_does_not_handle() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BORROWED], capture_output=True, text=True, timeout=60
+    )
+    expected = "before the loop\nown True\nagain\ngiven back\n"
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, expected), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,7 +127,7 @@ except Preempted:
 def test_launchers_are_recognized_by_their_command_line(
     line: bytes, is_launcher: bool
 ) -> None:
-    assert preemption._is_launcher(line) == is_launcher
+    assert signals._is_launcher(line) == is_launcher
 
 
 @pytest.mark.parametrize(("launcher", "watched"), [("mpirun", 2), ("other", 0)])
@@ -99,7 +136,7 @@ def test_scripts_up_to_the_launcher_are_watched(
 ) -> None:
     program = tmp_path / launcher
     program.symlink_to("/bin/bash")  # which execs its last command, so there is another
-    code = "from distmnist.distributed import preemption as p; "
+    code = "from distmnist.distributed import signals as p; "
     code += "print(len(list(p._launchers())))"
     script = f"sh -c '{sys.executable} -c \"{code}\"; true'; true"
     done = subprocess.run([program, "-c", script], capture_output=True, text=True)
@@ -110,11 +147,10 @@ def test_a_run_that_was_restarted_is_continued_without_the_flag(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resuming, "restarted", True)
-    signals = types.SimpleNamespace(received=signal.SIGTERM)
+    received = signals.Signals()
+    received.received = signal.SIGTERM
     saved: list[Progress] = []
-    hook = preemption.PreemptionHook(
-        Cluster(), cast(preemption.Signals, signals), 0, Progress(0, 0), saved.append
-    )
+    hook = PreemptionHook(Cluster(), received, 0, Progress(0, 0), saved.append)
     expected = "SIGTERM at step 5 with a checkpoint: .* without --restart, to continue"
     with pytest.raises(Preempted, match=expected):
         hook(Progress(5, 5, seconds=1.0))
