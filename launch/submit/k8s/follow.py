@@ -43,6 +43,7 @@ class Follower:
         self._uid = job["metadata"]["uid"]
         self._is_own = is_own
         self._pending: Wait | None = None
+        self._had_pods = False
         self._ran = False
         self._last_step = training.last_step(manifests.training_flags(job))
         self._pods: dict[str, Object] = {}
@@ -122,8 +123,11 @@ class Follower:
         if self._ran:
             return
         now = time.monotonic()
-        self._pending = pending.waits(job, self._pods, self._warnings)
-        outlook = self._pending.outlook
+        found = pending.waits(job, self._pods, self._warnings)
+        # Once the server has deleted the pods, at its deadline, the reason is lost.
+        if self._pods or not self._had_pods:
+            self._pending, self._had_pods = found, bool(self._pods)
+        outlook = found.outlook
         if not outlook:
             self._hopeful = now
         if outlook == "vain" or now > self._hopeful + _PATIENCE:
@@ -131,9 +135,7 @@ class Follower:
             if self._is_own:
                 self._api.delete_job(job)
                 advice = "it was deleted, and its volume is kept"
-            raise RunError(
-                f"{self._name} cannot start: {self._pending.reason}; {advice}"
-            )
+            raise RunError(f"{self._name} cannot start: {found.reason}; {advice}")
 
     def _update(self, seconds: float) -> None:
         """Processes the next update, waiting up to some seconds for it."""

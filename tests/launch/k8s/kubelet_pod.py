@@ -149,13 +149,14 @@ class Pod(threading.Thread):
 
     def _wait_for_image(self) -> None:
         name = self._container["image"]
-        if not _IMAGE_NAME.fullmatch(name):
+        is_valid = _IMAGE_NAME.fullmatch(name) and len(name) <= 255
+        if not is_valid:
             why = f'couldn\'t parse image name "{name}": invalid reference format'
             why = f'Failed to apply default image tag "{name}": {why}'
             self._warn("InspectFailed", why)
             self._hold("InvalidImageName", why)
         while (image := self._images.get(name)) is None:
-            if _IMAGE_NAME.fullmatch(name):
+            if is_valid:
                 why = f'failed to pull and unpack image "{name}": not found'
                 why = f"rpc error: code = NotFound desc = {why}"
                 self._warn("Failed", f'Failed to pull image "{name}": {why}')

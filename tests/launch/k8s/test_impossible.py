@@ -147,10 +147,10 @@ class Case:
 
 CASES = {
     "image name": Case(
-        ("InvalidImageName", "registry.example/Upper:1"),
+        ("InvalidImageName", "registry.example/aaa"),
         GIVEN_UP,
         known=waits("InvalidImageName"),
-        image="registry.example/Upper:1",
+        image=f"registry.example/{300 * 'a'}:1",
     ),
     "image pull": Case(
         ("ImagePull", "registry.example/none:1", "not found"),
@@ -267,7 +267,9 @@ def test_a_quota_of_jobs_refuses_the_job_itself(
     assert not team.left()
 
 
-@pytest.mark.parametrize("image", ["a b:1", "", "registry.example/a:b:c"])
+@pytest.mark.parametrize(
+    "image", ["a b:1", "", "registry.example/a:b:c", "registry.example/Upper:1"]
+)
 def test_an_image_that_cannot_be_is_refused_before_anything_is_created(
     team: Team, image: str
 ) -> None:
