@@ -91,7 +91,7 @@ def test_ranks_of_ones_own_program_are_stopped_with_a_checkpoint(
     job: Job, wrapper: str
 ) -> None:
     """In a script, too, which is not killed, nor is a process that it has started."""
-    script = f'{wrapper}python -c "$0" "$@"; status=$?; kill %1; exit $status'
+    script = f'{wrapper}python -c "$0" "$@"; status=$?; kill $!; exit $status'
     command = (*LONG, f"--log_dir=/data/logs/{NAME}")
     words = (
         ("sh", "-c", script, OWN, *command)
