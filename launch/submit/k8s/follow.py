@@ -124,9 +124,10 @@ class Follower:
             return
         now = time.monotonic()
         found = pending.waits(job, self._pods, self._warnings)
-        # Once the server has deleted the pods, at its deadline, the reason is lost.
-        if self._pods or not self._had_pods:
-            self._pending, self._had_pods = found, bool(self._pods)
+        # Once the server has stopped the pods, at its deadline, the reason is lost.
+        has_pods = not all(map(has_ended, self._pods.values()))
+        if has_pods or not self._had_pods:
+            self._pending, self._had_pods = found, has_pods
         outlook = found.outlook
         if not outlook:
             self._hopeful = now

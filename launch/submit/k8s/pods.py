@@ -49,7 +49,10 @@ def terminated(pod: Object) -> dict[str, Any]:
 
 def has_started(pod: Object) -> bool:
     """Returns whether the container of a pod has started, so that it has a log."""
-    return bool({"running", "terminated"} & container(pod).get("state", {}).keys())
+    state = container(pod).get("state", {})
+    # So ends a container that did not exist yet when its pod was stopped.
+    never = terminated(pod).get("reason") == "ContainerStatusUnknown"
+    return bool({"running", "terminated"} & state.keys()) and not never
 
 
 def has_ended(pod: Object) -> bool:

@@ -240,6 +240,11 @@ class Pod(threading.Thread):
                 # Never again: the pod is deleted.
                 self._pod["spec"]["restartPolicy"] = "Never"
                 self._ended(process.poll() or 0, begin)
+        elif "containerStatuses" in self._status and not self.gone.is_set():
+            # Never started: as the real one says it, else the Job keeps its finalizer.
+            self._status["phase"] = "Failed"
+            unknown = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
+            self._report({"terminated": unknown})
         if self._image is not None:
             self._image.release(self._pod)
         while not self.gone.is_set():

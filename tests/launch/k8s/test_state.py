@@ -99,6 +99,9 @@ def test_a_pod_starts_and_ends_with_its_container() -> None:
     assert pods_.container(pending) == {}
     assert pods_.has_started(running("worker", WORKER))
     assert not pods_.has_ended(running("worker", WORKER))
+    never = ended("launcher", LAUNCHER, 137, "ContainerStatusUnknown")
+    assert not pods_.has_started(never)
+    assert pods_.has_ended(never)
     for code in (0, 1):
         assert pods_.has_started(ended("launcher", LAUNCHER, code))
         assert pods_.has_ended(ended("launcher", LAUNCHER, code))
