@@ -36,10 +36,26 @@ class Actions:
         """The job that is there already, if one is looked at."""
         return self.status or self.delete or self.logs
 
-    def check_actions(self) -> None:
-        """Raises InputError if the options contradict each other."""
-        given = [name for name in ("logs", "status", "delete") if getattr(self, name)]
+    def check_actions(self, *of_all: str) -> None:
+        """Checks that options do not contradict each other.
+
+        Args:
+            of_all: names of options that are not only for submitting.
+
+        Raises:
+            InputError: they do.
+        """
+        actions = ("dry_run", "logs", "status", "delete")
+        given = [name for name in actions if getattr(self, name)]
         if len(given) > 1:
             raise InputError(f"flags --{' and --'.join(given)}: give only one")
         if self.json and not self.status:
             raise InputError("flag --json: only with --status=NAME")
+        if not self.there:
+            return
+        kept = {*actions, "json", *of_all, *(("detach",) if self.logs else ())}
+        for field in dataclasses.fields(self):
+            if field.name not in kept and getattr(self, field.name) != field.default:
+                flag = "flags after --" if field.name == "training" else field.name
+                flag = flag if " " in flag else f"flag --{flag}"
+                raise InputError(f"{flag}: has no effect with --{given[0]}")

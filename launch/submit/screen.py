@@ -59,8 +59,8 @@ class Screen:
         """Asks a question; without a terminal, or after Ctrl-C, the answer is no."""
         if not (sys.stdin.isatty() and self._terminal):
             return False
-        self.report(f"{question} [y/N] ")
         try:
+            self.report(f"{question} [y/N] ")
             return sys.stdin.readline().strip().lower() in ("y", "yes")
         except KeyboardInterrupt:  # a second time
             signal.signal(signal.SIGINT, signal.SIG_IGN)

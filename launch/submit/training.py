@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -63,15 +65,24 @@ def newest_step(lines: Iterable[str], last: int | None) -> dict[str, Any]:
         last: the last step; None if it is unknown.
 
     Returns:
-        `step`, of which there are `last_step`, and its `loss`; None if not reported.
+        `step`, of which there are `last_step`, and its `loss`; None if not reported, or
+        not finite.
     """
     found = [match for line in lines if (match := _STEP.search(line))]
     step, loss = found[-1].groups() if found else (None, None)
     return {
         "step": None if step is None else int(step),
         "last_step": last,
-        "loss": None if loss is None else float(loss),
+        "loss": _finite(loss),
     }
+
+
+def _finite(text: str | None) -> float | None:
+    """Returns a number that JSON has; None for any other text."""
+    with contextlib.suppress(TypeError, ValueError):
+        if math.isfinite(number := float(text)):  # type: ignore[arg-type]
+            return number
+    return None
 
 
 def progress(line: str, last: int | None) -> str | None:

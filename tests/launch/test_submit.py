@@ -92,6 +92,33 @@ def test_progress_is_read_from_the_log() -> None:
     assert training.progress("Test Data Eval:", 300) is None
 
 
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("0.57", 0.57), ("nan", None), ("-inf", None), ("0.5,", None)],  # of own code
+)
+def test_progress_is_json(loss: str, expected: float | None) -> None:
+    found = training.newest_step([f"Step 5: loss = {loss} (0.001 sec)"], None)
+    assert found == {"step": 5, "last_step": None, "loss": expected}
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "message"),
+    [
+        ("| true", 141, ""),
+        ("> /dev/full", 1, "submit_k8s: standard output: No space left on device\n"),
+        (">&-", 2, ""),
+    ],
+)
+@pytest.mark.parametrize("flags", ["--help", "--image=d:1 --dry_run"])
+def test_output_that_cannot_be_written(
+    output: str, status: int, message: str, flags: str
+) -> None:
+    program = f"{sys.executable} {ROOT / 'launch/submit_k8s'}"
+    # The reader has ended when the program writes.
+    script = f"(sleep 1; exec {program} {flags}) {output}; exit ${{PIPESTATUS[0]}}"
+    assert run(("bash", "-c", script), status=status).stderr == message
+
+
 def test_without_a_terminal_each_change_of_state_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -17,7 +17,6 @@ from launch.submit.k8s.connection import (
     CONNECT_SECONDS,
     FAILURES,
     JOBS,
-    NO_OPERATOR,
     Connection,
     by_name,
     decode,
@@ -43,11 +42,10 @@ class Api:
         self.namespace = self._connection.namespace
         self._owners = Owners(self._connection)
 
-    def available_kind(self, kinds: Sequence[str]) -> str:
+    def available_kind(self, kinds: Sequence[str]) -> str | None:
         """Returns the first of some kinds of job, as in `--kind`, that the cluster has.
 
-        Raises:
-            InputError: It has none of them.
+        None if it has none of them.
         """
         listed = self._connection.retried(
             lambda: decode(self._connection.apis.get_api_versions(**raw()))
@@ -62,9 +60,7 @@ class Api:
             group, version, _ = places[kind]
             if f"{group}/{version}" in found:
                 return kind
-        if len(kinds) == 1:
-            raise InputError(f"flag --kind={kinds[0]}: the cluster has no such jobs")
-        raise InputError(NO_OPERATOR)
+        return None
 
     # --- Jobs.
 
@@ -151,6 +147,19 @@ class Api:
         Raises:
             InputError: There is none, or none that may be read.
         """
+        job, hidden = self.look_for_job(name)
+        if job:
+            return job
+        if len(hidden) == len(JOBS):
+            raise InputError(
+                f"forbidden: request permission to read jobs in namespace "
+                f"{self.namespace}, or set another --namespace"
+            )
+        unread = f" ({' and '.join(hidden)} may not be read)" if hidden else ""
+        raise InputError(f"no job {name} in namespace {self.namespace}{unread}")
+
+    def look_for_job(self, name: str) -> tuple[Object | None, list[str]]:
+        """Returns the job of a name, and the kinds that may not be read."""
         hidden: list[str] = []
 
         def attempt() -> Object | None:
@@ -165,15 +174,7 @@ class Api:
                         raise
             return None
 
-        if job := self._connection.retried(attempt):
-            return job
-        if len(hidden) == len(JOBS):
-            raise InputError(
-                f"forbidden: request permission to read jobs in namespace "
-                f"{self.namespace}, or set another --namespace"
-            )
-        unread = f" ({' and '.join(hidden)} may not be read)" if hidden else ""
-        raise InputError(f"no job {name} in namespace {self.namespace}{unread}")
+        return self._connection.retried(attempt), hidden
 
     def delete_job(self, job: Object) -> None:
         """Deletes a job and its pods; does nothing if it does not exist."""
@@ -259,16 +260,13 @@ class Api:
     def tail(self, pod: str, container: str, lines: int) -> list[str]:
         """Returns the last lines of the log of a container; [] if it is unavailable."""
         try:
-            log: str = self._connection.core.read_namespaced_pod_log(
-                pod,
-                self.namespace,
-                container=container,
-                tail_lines=lines,
-                _request_timeout=CONNECT_SECONDS,
+            response = self._connection.core.read_namespaced_pod_log(
+                pod, self.namespace, container=container, tail_lines=lines, **raw()
             )
         except FAILURES:
             return []
-        return log.splitlines()
+        text: str = response.data.decode(errors="replace")
+        return text.splitlines()
 
 
 def _exists(error: ApiException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from kubernetes.config import kube_config
 from kubernetes.config.config_exception import ConfigException
 
 from distmnist.core.errors import InputError
@@ -68,18 +70,16 @@ class Connection:
         Raises:
             InputError: There are no credentials.
         """
-        try:
-            config.load_kube_config(context=context)
-        except ConfigException as error:
-            if context or not _NAMESPACE.exists():
-                raise InputError(
-                    f"no cluster configured: {' '.join(str(error).split())}; set "
-                    "KUBECONFIG or --context"
-                ) from None
-            config.load_incluster_config()
-        self.namespace = namespace or _default_namespace(context)
+        default = _load_credentials(context)
+        self.namespace = namespace or default
         settings = client.Configuration.get_default_copy()
+        if "://" not in settings.host:
+            raise InputError(
+                f"kubeconfig: server {settings.host}: must begin with https://"
+            )
         settings.retries = False  # see `retried`
+        # For insecure-skip-tls-verify, it would be printed at each request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._host = settings.host
         self._lost_at = -math.inf
         connection = client.ApiClient(settings)
@@ -197,7 +197,13 @@ def raw() -> dict[str, Any]:
 
 def decode(response: Any) -> Object:
     """Returns the object in a raw JSON response."""
-    decoded: Object = json.loads(response.data)
+    try:
+        decoded: Object = json.loads(response.data)
+    except ValueError:
+        raise InputError(
+            "the answer is not that of an API server: check the server of the "
+            "kubeconfig, and whether a proxy or a page to log in answers instead"
+        ) from None
     return decoded
 
 
@@ -206,11 +212,35 @@ def by_name(listed: Object) -> dict[str, Object]:
     return {item["metadata"]["name"]: item for item in listed["items"]}
 
 
-def _default_namespace(context: str | None) -> str:
+def _load_credentials(context: str | None) -> str:
+    """Has clients use a kubeconfig or, inside a pod, the service account's credentials.
+
+    Returns:
+        The namespace of the context, or of the pod.
+
+    Raises:
+        InputError: There are no credentials, or they cannot be read.
+    """
+    errors: list[str] = []  # of plug-ins, which the library logs only
+    handler = logging.Handler()
+    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore
+    logging.getLogger().addHandler(handler)
     try:
-        contexts, current = config.list_kube_config_contexts()
-        if context:
-            current = next(each for each in contexts if each["name"] == context)
-        return str(current["context"].get("namespace", "default"))
-    except ConfigException:  # inside a pod
-        return _NAMESPACE.read_text() if _NAMESPACE.exists() else "default"
+        config.load_kube_config(context=context)
+        if errors:
+            raise ConfigException(errors[-1])
+        merged = kube_config.KubeConfigMerger(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+        loader = kube_config.KubeConfigLoader(merged.config, active_context=context)
+        found = loader.current_context["context"].get("namespace")
+        return str(found or "default")
+    except Exception as error:  # a file may be wrong in any way
+        is_missing = isinstance(error, ConfigException) and not errors
+        if is_missing and not context and _NAMESPACE.exists():
+            config.load_incluster_config()
+            return _NAMESPACE.read_text()
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"no cluster configured: {problem}; set KUBECONFIG or --context"
+        ) from None
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -17,8 +17,6 @@ from launch.submit.k8s.pending import Wait
 from launch.submit.k8s.pods import has_ended, has_started, is_worker, with_log
 from launch.submit.screen import Screen
 
-TIMEOUT_STATUS = 124  # exit status, as of timeout(1)
-
 _PATIENCE = 60.0  # seconds that are waited with a poor outlook
 _LAST_LINES = 60.0  # timeout in seconds for the rest of the log, once the job ended
 _TAIL = 20  # log lines shown of a failed worker
@@ -90,20 +88,24 @@ class Follower:
         assert self._job is not None
         return self._result(self._job)
 
-    def start(self, seconds: float) -> None:
+    def start(self, seconds: float) -> int:
         """Follows the job until it runs or ends, but not for long.
 
         Args:
             seconds: Timeout.
 
+        Returns:
+            0, or the exit status of a job that has ended, as `run` does.
+
         Raises:
             UserError: The job was deleted or cannot run.
         """
         end = time.monotonic() + seconds
-        while (
-            time.monotonic() < end and self._underway() and not state.runs(self._pods)
-        ):
-            pass
+        while time.monotonic() < end and not state.runs(self._pods):
+            if not self._underway():
+                assert self._job is not None
+                return self._result(self._job)
+        return 0
 
     def _underway(self) -> bool:
         """Processes an update; returns whether the job has not ended."""
@@ -212,7 +214,7 @@ class Follower:
             self._api.delete_job(self._job)
             text += "; it was deleted, and its volume is kept"
         self._screen.report(text)
-        return TIMEOUT_STATUS
+        return state.TIMEOUT_STATUS
 
     def _result(self, job: Object) -> int:
         """Shows the rest of the log and the result; returns the exit status."""

@@ -190,7 +190,8 @@ def _fill_in_command(command: list[str], options: Options) -> None:
             command[command.index(word) + 1] = str(value)
     log_dir = next(i for i, word in enumerate(command) if word.startswith("--log_dir="))
     command[log_dir] = f"--log_dir=/data/logs/{options.name}"
-    command += options.training
+    # Kubernetes replaces $(NAME), and $$ by $.
+    command += [word.replace("$", "$$") for word in options.training]
 
 
 def _resources(trainer: Object) -> Object:
@@ -213,7 +214,8 @@ def templates(job: Object) -> list[Object]:
     spec = job["spec"]
     if job["kind"] == "MPIJob":
         roles = ("Launcher", "Worker")
-        return [spec["mpiReplicaSpecs"][role]["template"] for role in roles]
+        replicas = spec["mpiReplicaSpecs"]
+        return [replicas[role]["template"] for role in roles if role in replicas]
     if job["kind"] == "TrainJob":
         patch = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]
         return [

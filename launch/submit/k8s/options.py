@@ -21,8 +21,9 @@ One process is a plain Job; several are an MPIJob, which requires the MPI Operat
 TrainJob, which requires Kubeflow Trainer. Data and logs are on the volume:
 --input_data_dir=/data/mnist, --log_dir=/data/logs/NAME.
 
-Exit status: 0 done; that of the training if it failed; 2 wrong flags, or refused by the
-cluster; 124 timed out; 130 interrupted.
+Exit status: 0 done; that of the training if it failed; 1 it cannot start, or was
+deleted; 2 wrong flags, or the cluster refuses them or does not answer; 124 timed out;
+130 interrupted.
 """
 
 _MAX_GRACE = 25  # terminationGracePeriodSeconds in k8s/, less some time to exit
@@ -55,7 +56,8 @@ _RESOURCE = matching(
     r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?", "the name of a Kubernetes resource"
 )
 _QUANTITY = matching(
-    r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?)?", "a Kubernetes quantity, such as 500m or 4Gi"
+    r"[0-9]+(\.[0-9]+)?(m|k|Ki|[MGTPE]i?)?",
+    "a Kubernetes quantity, such as 500m or 4Gi",
 )
 _KEY = (
     r"([a-z0-9]([-.a-z0-9]*[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?"
@@ -112,7 +114,8 @@ class _JobOptions:
     )
     timeout: int | None = option(
         None,
-        "Delete the job, pending or running, after this time; exit status 124.",
+        "Delete the job, pending or running, after this time; exit status 124. With "
+        "--detach, it is stopped, and remains.",
         _JOB,
         at_least(1),
         unit="seconds",
@@ -203,6 +206,15 @@ class Options(Actions, _JobOptions):
         """Whether the job is a plain Job, which needs no operator."""
         return self.kinds[0] == "job"
 
+    def no_such_jobs(self) -> str:
+        """Returns why a cluster that has jobs of other kinds cannot run the job."""
+        if self.kind != "auto":
+            return f"flag --kind={self.kind}: the cluster has no such jobs"
+        return (
+            "the cluster has no MPIJobs: install the MPI Operator, docs/kubernetes.md; "
+            f"or, for a TrainJob: {self._conflict('trainjob')}"
+        )
+
     def _conflict(self, kind: str) -> str:
         """Returns why a kind of object cannot run the job; "" if it can."""
         one_process = self.workers == 1 and self.gpus_per_worker <= 1
@@ -236,7 +248,9 @@ class Options(Actions, _JobOptions):
                 f"flag --min_workers={self.min_workers}: must be at most "
                 f"--workers={self.workers}"
             )
-        self.check_actions()
+        if self.min_workers > 1 and not self.elastic:
+            raise InputError("flag --min_workers: only with --elastic")
+        self.check_actions("context", "namespace", "timeout")
         if self.kind != "auto" and (conflict := self._conflict(self.kind)):
             raise InputError(f"flag --kind={self.kind}: {conflict}")
         if not (self.image or self.there):
@@ -258,7 +272,13 @@ def parse(argv: Sequence[str]) -> Options:
         Options, own, USAGE, "--help lists all; flags of the training come after --"
     )
     if not options.there:
+        if any(re.match("--?flagfile", word) for word in train):
+            raise InputError(
+                "flag --flagfile after --: pods do not have the file; give its flags"
+            )
         config = training.check(["--elastic"] * options.elastic + train)
+        if config.elastic and not options.elastic:
+            raise InputError("flag --elastic after --: give it before --")
         if config.grace_seconds > _MAX_GRACE:
             raise InputError(
                 f"flag --grace_seconds={config.grace_seconds}: must be at most "

@@ -31,11 +31,16 @@ class Owners:
                 return True
             if owner["kind"] in KINDS:
                 if uid not in self._known:
-                    self._known[uid] = self._is_owned(job, owner)
+                    is_owned = self._is_owned(job, owner)
+                    if is_owned is None:
+                        return False
+                    self._known[uid] = is_owned
                 return self._known[uid]
         return False
 
-    def _is_owned(self, job: Object, owner: Object) -> bool:
+    def _is_owned(self, job: Object, owner: Object) -> bool | None:
+        """Returns whether an owner is a job's; None if it is not there, or not yet."""
+
         def read() -> Object | None:
             try:
                 return self._connection.read(owner["kind"], owner["name"])
@@ -48,6 +53,6 @@ class Owners:
             found = self._connection.retried(read, math.inf)
         except InputError:  # not permitted: then the label decides
             return True
-        if found is None or found["metadata"]["uid"] != owner["uid"]:
-            return False
-        return self._owns(job, found)
+        if found is None:
+            return None
+        return found["metadata"]["uid"] == owner["uid"] and self._owns(job, found)

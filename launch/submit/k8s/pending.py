@@ -31,6 +31,22 @@ _REFUSED = ("ErrResourceExists", "FailedCreate", "MPIJobFailed", "ValidationErro
 # By Pod Security, for example, or by an admission webhook.
 _IS_REFUSED = re.compile("is forbidden|denied the request")
 _AMOUNTS = r"{}: ((?:[\w./-]+=\w+,?)+)"
+# What a job of each kind consists of: how its names go on after that of the job.
+_RANDOM = "-[bcdfghjklmnpqrstvwxz2456789]{5}"  # as the API server chooses it
+_PARTS = {
+    "Job": {"Job": "", "Pod": _RANDOM},
+    "MPIJob": {
+        "MPIJob": "",
+        "Job": "-launcher",
+        "Pod": rf"-launcher{_RANDOM}|-worker-\d+",
+    },
+    "TrainJob": {
+        "TrainJob": "",
+        "JobSet": "",
+        "Job": "-(launcher|node)-0",
+        "Pod": rf"-(launcher|node)-0-\d+{_RANDOM}",
+    },
+}
 
 
 class Wait(NamedTuple):
@@ -102,11 +118,15 @@ def _since(event: Object, time: str) -> bool:
 def _about(job: Object, warnings: Iterable[Object]) -> Iterator[Object]:
     """Yields the events of a job and of what it consists of."""
     name, created = job["metadata"]["name"], job["metadata"]["creationTimestamp"]
+    parts = _PARTS[job["kind"]]
     for event in warnings:
-        about = event["involvedObject"]["name"]
+        about = event["involvedObject"]
+        # The names of other jobs may begin with that of this one.
+        is_part = about["kind"] in parts and re.fullmatch(
+            f"{re.escape(name)}({parts[about['kind']]})", about["name"]
+        )
         # An earlier job may have had the same name.
-        is_about = about == name or about.startswith(f"{name}-")
-        if is_about and _since(event, created):
+        if is_part and _since(event, created):
             yield event
 
 
@@ -166,7 +186,9 @@ def _pod_waits(name: str, pod: Object, warnings: Sequence[Object]) -> Wait | Non
             if _PULL in event["message"]:
                 message = one_line(event["message"])
                 break
-        outlook = "vain" if _NO_IMAGE.search(message) else "poor"
+        image = pod["spec"]["containers"][0]["image"]  # which may hold such words
+        is_vain = _NO_IMAGE.search(message.replace(image, ""))
+        outlook = "vain" if is_vain else "poor"
     return Wait(f"{name} {reason}" + (f": {message}" if message else ""), outlook)
 
 

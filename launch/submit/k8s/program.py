@@ -14,6 +14,7 @@ from launch.submit import running, training
 from launch.submit.k8s import manifests, pending, state
 from launch.submit.k8s import options as options_module
 from launch.submit.k8s.api import Api
+from launch.submit.k8s.connection import NO_OPERATOR
 from launch.submit.k8s.follow import Follower
 from launch.submit.k8s.manifests import Object
 from launch.submit.k8s.options import Options
@@ -53,11 +54,10 @@ def _run(options: Options, screen: Screen) -> int:
     begin = time.monotonic()
     job = api.find_job(options.logs) if options.logs else _submit(api, options, screen)
     follower = Follower(api, job, screen, is_own=not options.logs)
-    if options.detach:
-        follower.start(_START_SECONDS)
-        return 0
 
     def follow() -> int:
+        if options.detach:
+            return follower.start(_START_SECONDS)
         return follower.run(options.timeout and begin + options.timeout)
 
     name = job["metadata"]["name"]
@@ -86,11 +86,21 @@ def _print_status(api: Api, name: str, as_json: bool) -> None:
 
 def _submit(api: Api, options: Options, screen: Screen) -> Object:
     """Creates the job, and its volume's claim if missing; returns the job."""
-    options = dataclasses.replace(options, kind=api.available_kind(options.kinds))
+    kind = api.available_kind(options.kinds)
+    if kind is None:
+        one = len(options.kinds) == 1
+        raise InputError(options.no_such_jobs() if one else NO_OPERATOR)
+    options = dataclasses.replace(options, kind=kind)
     *claims, job = manifests.render(options)
     name, submission = options.name, str(uuid.uuid4())
     job["metadata"]["annotations"] = {_SUBMISSION: submission}
+    taken = InputError(
+        f"a job {name} exists in namespace {api.namespace}: give another --name, "
+        f"follow it with --logs={name}, or end it with --delete={name}"
+    )
     api.check(job)
+    if api.look_for_job(name)[0]:  # of another kind, too: they share the run directory
+        raise taken
     if options.pvc:
         api.require_claim(options.pvc)
     for claim in claims:
@@ -99,10 +109,7 @@ def _submit(api: Api, options: Options, screen: Screen) -> Object:
     created = api.create(job)
     annotations = created["metadata"].get("annotations") or {}
     if annotations.get(_SUBMISSION) != submission:
-        raise InputError(
-            f"a job {name} exists in namespace {api.namespace}: give another --name, "
-            f"follow it with --logs={name}, or end it with --delete={name}"
-        )
+        raise taken  # meanwhile
     screen.report(f"{name} was submitted to namespace {api.namespace}")
     return created
 

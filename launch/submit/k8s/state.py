@@ -19,6 +19,8 @@ from launch.submit.k8s.pods import (
     with_log,
 )
 
+TIMEOUT_STATUS = 124  # exit status, as of timeout(1)
+
 
 def ended(job: Object) -> Object | None:
     """Returns the condition that a job ended with; None while it has not ended."""
@@ -60,6 +62,8 @@ def summarize(
         if condition["type"] == "Failed":
             state, status = "failed", exit_status(pods) or 1
             reason = failure(pods)[1] or condition.get("message", "")
+            if condition.get("reason") == "DeadlineExceeded":
+                status, reason = TIMEOUT_STATUS, "timed out"
     elif runs(pods):
         state = "running"
     elif launchers and has_ended(launchers[-1]):
@@ -90,10 +94,10 @@ def describe(job: Object, pods: Pods, warnings: Sequence[Object] = ()) -> str:
 
 def workers(job: Object) -> int:
     """Returns the number of a job's workers; 0 if it is a single process."""
-    if job["kind"] == "TrainJob":
-        return int(job["spec"]["trainer"]["numNodes"])
+    if job["kind"] == "TrainJob":  # or as many as its runtime says
+        return int(job["spec"].get("trainer", {}).get("numNodes", 0))
     replicas = job["spec"].get("mpiReplicaSpecs", {})
-    return int(replicas["Worker"]["replicas"]) if "Worker" in replicas else 0
+    return int(replicas["Worker"].get("replicas", 1)) if "Worker" in replicas else 0
 
 
 def _trains(job: Object, pod: Object) -> bool:

@@ -301,7 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
         return plural, name, dict(urllib.parse.parse_qsl(url.query))
 
     def _respond(self, code: int, body: Any) -> None:
-        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        data = (body if isinstance(body, str) else json.dumps(body)).encode(
+            errors="surrogateescape"
+        )
         self.send_response(code)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Content-Type", "application/json")
@@ -372,7 +374,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._send(whole[: len(whole) // 2].encode())
                     self._cut()
                     return
-                if not self._send(whole.encode()):
+                if not self._send(whole.encode(errors="surrogateescape")):
                     return
             if over and not new:
                 break

@@ -16,6 +16,7 @@ import pytest
 from launch.submit.k8s import manifests
 from launch.submit.k8s.options import Options
 from tests.launch.k8s.pods import Pod, Pods
+from tests.launch.k8s.runtime import expanded
 
 NAME = "rehearsal"
 WORKERS = [f"{NAME}-worker-0", f"{NAME}-worker-1"]
@@ -97,7 +98,7 @@ class Job:
 
     def launcher_command(self) -> list[str]:
         """Returns the command of the launcher in the manifest."""
-        return list(self._launcher["spec"]["containers"][0]["command"])
+        return expanded(self._launcher["spec"]["containers"][0]["command"])
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         """Waits while the launcher runs; fails the test if it ends, or is too slow."""

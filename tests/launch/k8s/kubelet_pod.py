@@ -16,7 +16,7 @@ from kubernetes.client.exceptions import ApiException
 from tests.launch.k8s import kubelet_volumes
 from tests.launch.k8s.cluster import UNREACHABLE, Client, Object
 from tests.launch.k8s.kubelet_log import ContainerLog
-from tests.launch.k8s.runtime import Image, Process
+from tests.launch.k8s.runtime import Image, Process, expanded
 from tests.launch.k8s.scheduler import warn
 
 POLL = 0.2  # seconds
@@ -70,6 +70,9 @@ class Pod(threading.Thread):
         self._directory = directory / "pods" / pod["metadata"]["uid"]
         self._pod = pod
         self._container = pod["spec"]["containers"][0]
+        for words in ("command", "args"):
+            if words in self._container:
+                self._container[words] = expanded(self._container[words])
         self._path = f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
         self._image: Image | None = None
         self._process: Process | None = None

@@ -19,7 +19,7 @@ def pod(role: str, name: str, **status: Any) -> Object:
     limits = {"limits": {"memory": "2Gi"}}
     return {
         "metadata": {"name": name, "labels": labels, "creationTimestamp": ""},
-        "spec": {"containers": [{"name": role, "resources": limits}]},
+        "spec": {"containers": [{"name": role, "image": "r/d:1", "resources": limits}]},
         "status": {"phase": "Pending", **status},
     }
 
@@ -48,8 +48,14 @@ def warning(about: str, reason: str, message: str) -> Object:
         "type": "Warning",
         "reason": reason,
         "message": message,
-        "involvedObject": {"name": about},
+        "involvedObject": involved(about),
     }
+
+
+def involved(name: str) -> Object:
+    """Returns what an event is about: an MPIJob, the Job of its launcher, or a pod."""
+    kinds = {NAME: "MPIJob", f"{NAME}-launcher": "Job"}
+    return {"kind": kinds.get(name, "Pod"), "name": name}
 
 
 def unschedulable(name: str, message: str) -> Object:

@@ -18,6 +18,11 @@ from tests.launching import environment
 Mount = tuple[Path, str, bool]
 
 
+def expanded(words: Sequence[str]) -> list[str]:
+    """Returns a command as Kubernetes runs it; variables, $(NAME), are not used."""
+    return [word.replace("$$", "$") for word in words]
+
+
 class Process:
     """A container: a command, and all processes that it starts."""
 

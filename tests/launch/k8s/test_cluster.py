@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import shutil
 
 import pytest
 
+from launch.submit.k8s.manifests import K8S
 from tests.launch.k8s.cluster import wait_for
 from tests.launch.k8s.team import Steps, Team
 from tests.launch.k8s.team import steps as numbers
+from tests.launching import run as run_command
 
 NAME = "distmnist"
 RUNNING = f"{NAME}: running"
@@ -101,6 +104,34 @@ def test_wrong_credentials_are_said_in_one_line(team: Team, steps: Steps) -> Non
     line = team.submit(*flags, status=2).line()
     assert "certificate" in line
     assert not team.left()
+
+
+def test_a_job_does_not_see_what_another_of_a_longer_name_lacks(
+    team: Team, steps: Steps
+) -> None:
+    waits = team.start(f"--image={steps.image}", SINGLE, "--gpus_per_worker=1")
+    waits.wait_for("nvidia.com/gpu", 30)
+    flags = (f"--image={steps.image}", SINGLE, f"--name={NAME}-2")
+    refused = team.submit(*flags, "--priority_class=none", status=1)
+    assert "PriorityClass" in refused.lines()[-1]
+    assert "nvidia.com/gpu" in team.submit(f"--status={NAME}").log[0]
+    waits.interrupt()
+    waits.end(130)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl")
+def test_the_roles_suffice_for_what_is_beside_the_jobs(
+    team: Team, steps: Steps
+) -> None:
+    team.allow("jobs", "claims", "shell")
+    steps.finish()
+    team.submit(f"--image={steps.image}", SINGLE)  # creates the claim
+    kubectl = ("kubectl", f"--kubeconfig={team.kubeconfig}", f"--namespace={team.name}")
+    for overlay in ("shell", "tensorboard"):
+        run_command((*kubectl, "apply", "-k", K8S / "overlays" / overlay))
+    run_command((*kubectl, "create", "configmap", "own", f"--from-file={__file__}"))
+    run_command((*kubectl, "delete", "pod/distmnist-shell", "configmap/own"))
+    run_command((*kubectl, "delete", "deployment,service", "distmnist-tensorboard"))
 
 
 @pytest.mark.parametrize("workers", [SINGLE, TWO])

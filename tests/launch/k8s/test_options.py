@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distmnist.core.errors import InputError
-from launch.submit.k8s.options import KINDS, Options
+from launch.submit.k8s.options import KINDS, Options, parse
 
 KINDS_THAT_FIT = [
     ({"workers": 1}, ("job", "mpijob")),
@@ -112,6 +112,7 @@ def test_images_with_a_wrong_character_are_refused(
     ("flag", "value"),
     [
         ("kind", "jobset"),
+        ("memory_per_worker", "4ki"),
         ("config_map", "My_Map"),
         ("priority_class", "High"),
         ("disk_per_worker", "ten"),
@@ -128,3 +129,34 @@ def test_values_that_the_cluster_would_reject_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"^flag --{flag}="):
         Options(image="d:1", **{flag: value})
+
+
+@pytest.mark.parametrize("value", ["500m", "2", "1.5", "4194304Ki", "4k", "4Gi", "1E"])
+def test_quantities(value: str) -> None:
+    assert Options(image="d:1", memory_per_worker=value).memory_per_worker == value
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--dry_run --delete=a", "flags --dry_run and --delete: give only one"),
+        ("--status=a --logs=b", "flags --logs and --status: give only one"),
+        ("--delete=a --image=d:1", "flag --image: has no effect with --delete"),
+        ("--delete=a --detach", "flag --detach: has no effect with --delete"),
+        ("--status=a --workers=3", "flag --workers: has no effect with --status"),
+        ("--logs=a -- --seed=1", "flags after --: has no effect with --logs"),
+        ("--image=d:1 --min_workers=2", "flag --min_workers: only with --elastic"),
+        ("--image=d:1 -- --elastic", "flag --elastic after --: give it before --"),
+        ("--image=d:1 -- --flagfile=f", "flag --flagfile after --: pods do not have"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(words: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        parse(["submit_k8s", *words.split()])
+
+
+@pytest.mark.parametrize(
+    "words", ["--logs=a --detach --timeout=9 --namespace=b", "--delete=a --context=c"]
+)
+def test_flags_of_an_action(words: str) -> None:
+    assert parse(["submit_k8s", *words.split()]).there == "a"

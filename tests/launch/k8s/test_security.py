@@ -122,9 +122,27 @@ def test_roles_grant_what_a_submission_takes_and_no_more() -> None:
         | owners
         | jobsets
         | work("trainer.kubeflow.org", "trainjobs"),
-        "shell": work("", "pods")
-        | {("", "pods/exec", verb) for verb in ("create", "get")},
-        "claims": {("", "persistentvolumeclaims", verb) for verb in ("create", "get")},
+        "shell": {
+            *work("", "pods"),
+            ("", "pods", "patch"),
+            *(
+                ("", f"pods/{what}", verb)
+                for what in ("exec", "portforward")
+                for verb in ("create", "get")
+            ),
+            *(
+                (group, resource, verb)
+                for group, resource in (
+                    ("", "services"),
+                    ("", "configmaps"),
+                    ("apps", "deployments"),
+                )
+                for verb in ("create", "get", "patch", "delete")
+            ),
+        },
+        "claims": {
+            ("", "persistentvolumeclaims", verb) for verb in ("create", "get", "patch")
+        },
     }
 
 

@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from launch.submit.k8s import pending, state
+from launch.submit.k8s import manifests, pending, state
 from launch.submit.k8s import pods as pods_
 from tests.launch.k8s.fake_api_server import Object
-from tests.launch.k8s.objects import NAME, ended, running, unschedulable, waiting
+from tests.launch.k8s.objects import (
+    NAME,
+    ended,
+    involved,
+    running,
+    unschedulable,
+    waiting,
+)
 
 LAUNCHER, WORKER = f"{NAME}-launcher-abcde", f"{NAME}-worker-0"
 
@@ -51,7 +58,7 @@ def by_name(*pods: Object) -> dict[str, Object]:
 
 def event(about: str, reason: str, message: str, time: str = "") -> Object:
     return {
-        "involvedObject": {"name": about},
+        "involvedObject": involved(about),
         "reason": reason,
         "message": message,
         "lastTimestamp": time,
@@ -178,9 +185,12 @@ def test_a_job_without_pods_waits_for_what_its_newest_event_says() -> None:
         event(NAME, "FailedCreate", "older", "2026-01-01T00:00:00Z"),
         event(f"{NAME}-launcher", "FailedCreate", "new\nest", "2026-01-03T00:00:00Z"),
         event(f"{NAME}2", "FailedCreate", "of another", "2026-01-04T00:00:00Z"),
+        event(f"{NAME}-2", "FailedCreate", "is forbidden", "2026-01-05T00:00:00Z"),
+        event(f"{NAME}-2-worker-0", "FailedCreate", "denied", "2026-01-06T00:00:00Z"),
     ]
+    events[3]["involvedObject"]["kind"] = "MPIJob"
     warnings = pending.newest_first(events)
-    assert warnings == [events[2], events[1], events[0]]
+    assert warnings == events[:0:-1] + events[:1]
     assert pending.waits(job(), {}, warnings).reason == "FailedCreate: new est"
     # Events of an earlier job of the same name.
     later = job()
@@ -210,12 +220,14 @@ def test_the_time_of_an_event_has_several_forms() -> None:
         ("ErrImagePull", "pull access denied, repository does not exist", "vain"),
         ("ImagePullBackOff", "Back-off pulling image", "poor"),
         ("ErrImagePull", "dial tcp 10.0.0.1:443: i/o timeout", "poor"),
+        ("ErrImagePull", 'pull "not-found/forbidden:1": i/o timeout', "poor"),
         ("ContainerCreating", "", ""),
         ("CrashLoopBackOff", "", ""),
     ],
 )
 def test_knows_which_pods_cannot_start(reason: str, message: str, outlook: str) -> None:
     held = waiting("worker", WORKER, reason, message)
+    held["spec"]["containers"][0]["image"] = "not-found/forbidden:1"
     wait = pending.waits(job(), by_name(running("launcher", LAUNCHER), held), [])
     assert wait.outlook == outlook
     assert wait.reason == f"{WORKER} {reason}{message and ': '}{message}"
@@ -336,3 +348,20 @@ def test_a_job_that_runs_or_succeeded_has_no_failure() -> None:
     assert state.failure(by_name(started)) == (None, "")
     assert state.exit_status(by_name(started)) is None
     assert state.exit_status({}) is None
+
+
+def test_jobs_of_others_have_other_fields() -> None:
+    single = {**job(), "spec": {"mpiReplicaSpecs": {"Launcher": {"template": {}}}}}
+    default = {**job(), "spec": {"mpiReplicaSpecs": {"Worker": {}}}}
+    trainjob = {**job(), "kind": "TrainJob", "spec": {}}
+    for thing, workers in ((single, 0), (default, 1), (trainjob, 0)):
+        assert state.workers(thing) == workers
+    container = {"containers": [{"name": "mpi"}]}
+    single["spec"]["mpiReplicaSpecs"]["Launcher"]["template"]["spec"] = container
+    assert manifests.training_flags(single) == []
+
+
+def test_the_status_of_a_job_that_has_timed_out_is_that_of_following_it() -> None:
+    over = job(("Failed", "True"), reason="DeadlineExceeded")
+    found = state.summarize({**over, "spec": {}}, {})
+    assert (found["status"], found["reason"]) == (124, "timed out")

@@ -409,6 +409,16 @@ def test_the_kind_of_job_is_one_that_the_cluster_has(
         assert not any("POST" in request for request in server.requests)
 
 
+def test_what_rules_out_the_jobs_that_the_cluster_has_is_said(
+    server: FakeApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.kinds = ["batch/v1", "trainer.kubeflow.org/v1alpha1"]
+    assert in_process(*FLAGS, "--spread", *TRAINING) == 2
+    message = capsys.readouterr().err
+    assert "the cluster has no MPIJobs: install the MPI Operator" in message
+    assert "omit --spread" in message
+
+
 def test_times_out_if_no_pod_can_be_scheduled(
     server: FakeApiServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -447,6 +457,18 @@ def test_reports_a_deadline_that_the_cluster_enforced(server: FakeApiServer) -> 
     server.remove("pods", f"{NAME}-launcher-abcde")
     finish(server, "Failed", reason="DeadlineExceeded")
     assert "timed out" in run.end(124)[1]
+
+
+def test_a_detached_job_that_has_ended_is_reported(
+    server: FakeApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(program, "_START_SECONDS", 9.0)
+    server.controller = lambda _: finish(server, "Failed", reason="DeadlineExceeded")
+    assert in_process(*FLAGS, "--detach", *TRAINING) == 124
+    assert "timed out" in capsys.readouterr().err
+    assert server.get("mpijobs", NAME) is None
 
 
 def test_reports_that_the_job_was_deleted(server: FakeApiServer) -> None:
@@ -518,6 +540,10 @@ def test_a_job_of_the_same_name_is_not_changed(
         capsys.readouterr().err
     )
     assert server.get("mpijobs", NAME) == before
+    single = ("--image=d:1", "--workers=1")  # of another kind, in the same directory
+    assert in_process(*single, "--detach", *TRAINING) == 2
+    assert "a job distmnist exists" in capsys.readouterr().err
+    assert server.get("jobs", NAME) is None
 
 
 def test_submits_once_if_the_response_is_lost(server: FakeApiServer) -> None:
@@ -553,12 +579,12 @@ def test_follows_and_deletes_a_job_by_name(
     trainer = ended("trainer", "one-abcde", 0)
     trainer["metadata"]["labels"]["app.kubernetes.io/instance"] = "one"
     server.put("pods", trainer)
-    server.write_log("one-abcde", "Step 2000: loss = 0.14 (0.001 sec)")
+    server.write_log("one-abcde", "Step 2000: loss = 0.14 (0.001 sec)", "\udcff")
     job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
     server.put("jobs", job)
     assert in_process("--logs=one") == 0
     printed = capsys.readouterr()
-    assert printed.out == "Step 2000: loss = 0.14 (0.001 sec)\n"
+    assert printed.out.startswith("Step 2000: loss = 0.14 (0.001 sec)\n")
     assert "one: done, step 2000 of 2000, loss 0.14" in printed.err
     assert in_process("--status=one") == 0
     printed = capsys.readouterr()
