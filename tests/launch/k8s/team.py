@@ -161,7 +161,8 @@ class Team:
         metadata = {"name": self.name, "labels": enforce}
         self.admin.create({**_V1, "kind": "Namespace", "metadata": metadata})
         account = f"/api/v1/namespaces/{self.name}/serviceaccounts/default"
-        wait_for(lambda: self.admin.find(account), lambda: "no service account")
+        # Controllers wait ever longer while the API server is restarted.
+        wait_for(lambda: self.admin.find(account), lambda: "no service account", 120)
         return self
 
     def __exit__(self, *_: object) -> None:

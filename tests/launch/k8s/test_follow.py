@@ -13,6 +13,7 @@ from tests.launch.k8s.team import steps as numbers
 NAME = "distmnist"
 RUNNING = f"{NAME}: running"
 LOST = "connection lost"
+AFTER_RESTARTS = 120  # seconds; controllers wait ever longer before they try again
 
 
 @pytest.mark.timeout(400)
@@ -24,7 +25,7 @@ def test_follows_to_the_end_while_the_api_server_restarts(
     cluster: Cluster, team: Team, steps: Steps, workers: str, status: int, restarts: int
 ) -> None:
     run = team.start(f"--image={steps.image}", workers)
-    run.wait_for(RUNNING)
+    run.wait_for(RUNNING, AFTER_RESTARTS)
     for _ in range(restarts):
         wait_for_lines(run)
         cluster.restart_apiserver()
