@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from distmnist import cli
 from distmnist.core.config import Config
-from distmnist.core.errors import InputError, Interrupted, Preempted
+from distmnist.core.errors import InputError, Preempted
 from distmnist.data import loading
 from distmnist.distributed.cluster import print_error
 from distmnist.distributed.connect import connect
@@ -185,5 +185,7 @@ def _end(cluster: Cluster, error: Preempted) -> NoReturn:
         print_error(str(error))
     cluster.allgather(None)  # launchers end the job at the first exit
     if error.exit_status == 128 + signal.SIGINT:
-        raise Interrupted from None
+        interrupt = KeyboardInterrupt()  # no subclass: Python compares the class
+        interrupt.on_all_ranks = True  # type: ignore[attr-defined]
+        raise interrupt from None
     raise SystemExit(error.exit_status) from None

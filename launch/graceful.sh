@@ -7,6 +7,8 @@
 # handle in the same way. While it starts or ends, either signal ends mpirun itself.
 set -u
 
+(($#)) || { echo "graceful.sh: give a command, mpirun ... or srun ..." >&2 && exit 2; }
+
 # Where mpirun is signalled too, as every process of a job may be, one second is not
 # enough on a busy machine.
 export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout-3}

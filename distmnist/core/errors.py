@@ -55,12 +55,6 @@ class Preempted(UserError):
         self.exit_status = 128 + signal_number
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C ended the run, at a step that all ranks agreed on."""
-
-    on_all_ranks = True
-
-
 def on_all_ranks(error: UserError) -> UserError:
     """Marks an error as one that every rank raises."""
     error.on_all_ranks = True

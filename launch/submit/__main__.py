@@ -14,6 +14,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from launch.submit import running
+
 # Modules, of which one is imported: each needs the client of its kind of cluster.
 KINDS = {
     "k8s": "launch.submit.k8s.program",
@@ -32,8 +34,7 @@ def main(argv: Sequence[str]) -> int:
     """
     kind = argv[1] if len(argv) > 1 else ""
     if kind in ("-h", "--help"):
-        print(__doc__)
-        return 0
+        return running.run("submit", lambda _: print(__doc__) or 0)
     if kind not in KINDS:
         return _fail(
             f"argument {kind!r}: the first must be the kind of cluster, one of "

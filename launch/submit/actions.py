@@ -9,7 +9,7 @@ from distmnist.core.options import option
 from distmnist.core.rules import matching
 
 _ACTION = "Action"  # group of the help
-_NAME = matching(r"\w[-.\w]*", "the name of a job")
+_NAME = matching(r"[\w.+-]+", "the name of a job")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Actions:
             raise InputError("flag --json: only with --status=NAME")
         if not self.there:
             return
-        kept = {*actions, "json", *of_all, *(("detach",) if self.logs else ())}
+        kept = {*actions, "json", *of_all}
         for field in dataclasses.fields(self):
             if field.name not in kept and getattr(self, field.name) != field.default:
                 flag = "flags after --" if field.name == "training" else field.name

@@ -10,7 +10,12 @@ from typing import NamedTuple
 
 from distmnist.core.errors import InputError, RunError
 
-_SECONDS = 60.0  # timeout of a command
+_SECONDS = 9.0  # timeout of a command
+_SUBMIT_SECONDS = 60.0  # of sbatch: the job may be there, in spite of a timeout
+UNDERWAY = {
+    *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STAGE_OUT"),
+}
 _FIELD = re.compile(r"(\S+?)=(\S*)")
 
 
@@ -58,10 +63,14 @@ def require() -> None:
 
 def supports_pmix() -> bool:
     """Returns whether srun can start ranks of Open MPI."""
-    listed = subprocess.run(
-        ("srun", "--mpi=list"), capture_output=True, text=True, timeout=_SECONDS
-    )
+    listed = _start("srun", "--mpi=list")
     return bool(re.search(r"\bpmix", listed.stdout + listed.stderr))
+
+
+def max_array_size() -> int:
+    """Returns the number that indices of a job array must be below."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _run("scontrol", "show", "config"))
+    return int(found[1]) if found else 1001  # Slurm's default
 
 
 def submit(script: Path) -> str:
@@ -70,30 +79,46 @@ def submit(script: Path) -> str:
     Raises:
         InputError: Slurm refused it.
     """
-    return _run("sbatch", "--parsable", str(script)).strip().partition(";")[0]
+    printed = _run("sbatch", "--parsable", str(script), seconds=_SUBMIT_SECONDS)
+    number = printed.strip().partition(";")[0]
+    if not number.isdigit():
+        raise InputError(
+            "sbatch submitted no job: leave out what in --sbatch says so, or in its "
+            "environment variables, SBATCH_..."
+        )
+    return number
 
 
 def find(name: str) -> str:
     """Returns the number of a job of this user's, the newest of a name.
 
+    One that has not ended comes before those that have.
+
     Args:
         name: name or number.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or several of this name have not ended.
     """
     if name.isdigit():
         return name
     found = _run(
         *("squeue", "--me", "--noheader", "--states=all", f"--name={name}"),
-        "--format=%F",
-    ).split()
+        "--format=%F %T",
+    )
     if not found:
         raise InputError(
             f"there is no job {name} of yours in the queue; the log of one that has "
             "ended is slurm-NUMBER.out in its --log_dir"
         )
-    return max(found, key=int)
+    states = [line.split() for line in found.splitlines()]
+    underway = {job for job, state in states if state in UNDERWAY}
+    if len(underway) > 1:
+        raise InputError(
+            f"several jobs {name} have not ended: give a number, one of "
+            f"{', '.join(sorted(underway, key=int))}"
+        )
+    return max(underway or [job for job, _ in states], key=int)
 
 
 def tasks(job: str) -> list[Task]:
@@ -135,24 +160,33 @@ def _parse(line: str) -> Task:
 def _log(line: str) -> Path:
     """Returns the file of the output, whose name may have spaces."""
     match = re.search(r" StdOut=(.*?)(?: Power=| TresPer\w+=|$)", line)
-    return Path(match[1].strip() if match else "/dev/null")
+    return Path(match[1].strip().replace("%%", "%") if match else "/dev/null")
 
 
-def _run(*command: str) -> str:
+def _start(
+    *command: str, seconds: float = _SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command.
+
+    Raises:
+        Unreachable: it did not end in time.
+    """
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"{command[0]}: no answer in {seconds:.0f} seconds") from None
+
+
+def _run(*command: str, seconds: float = _SECONDS) -> str:
     """Runs a command; returns what it prints.
 
     Raises:
         InputError: it failed.
         Unreachable: the controller did not answer.
     """
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Unreachable(
-            f"{command[0]}: no answer in {_SECONDS:.0f} seconds"
-        ) from None
+    done = _start(*command, seconds=seconds)
     if done.returncode == 0:
         return done.stdout
     errors = [line.partition("error: ")[2] or line for line in done.stderr.splitlines()]

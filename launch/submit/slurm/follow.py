@@ -13,7 +13,7 @@ from distmnist.core.errors import RunError
 from launch.submit import training
 from launch.submit.screen import Screen
 from launch.submit.slurm import commands
-from launch.submit.slurm.commands import Task, Unreachable
+from launch.submit.slurm.commands import UNDERWAY, Task, Unreachable
 
 _SECONDS = 1.0  # between looks at the job
 _LAST_SECONDS = 2.0  # for the end of the log, on a file system of the network
@@ -23,12 +23,8 @@ _TAIL = 1 << 16  # bytes of a log in which the newest step is looked for
 _NEVER = re.compile(
     r"Partition(Config|NodeLimit|TimeLimit)|BadConstraints|(QOS|Assoc).*PerJob\w*|"
     r"Invalid(Account|QOS)|(Account|QOS)NotAllowed|DependencyNeverSatisfied|"
-    r"MaxMemPerLimit|launch_failed_requeued_held"
+    r"MaxMemPerLimit|launch_failed_requeued_held|Job's_.*_partition.*"
 )
-_UNDERWAY = {
-    *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED"),
-    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STAGE_OUT"),
-}
 _STATUS = {"COMPLETED": 0, "CANCELLED": 143, "TIMEOUT": 124, "OUT_OF_MEMORY": 137}
 
 
@@ -48,6 +44,7 @@ class Follower:
         self._last_step = last_step
         self._read: dict[Path, int] = {}  # bytes, of each log
         self._steps = ""
+        self._ended: dict[str, Task] = {}  # by array index: Slurm forgets them
 
     def run(self) -> int:
         """Follows the job until it ends.
@@ -69,6 +66,9 @@ class Follower:
                 time.sleep(_SECONDS)
                 continue
             is_lost = False
+            over = {t.array_index: t for t in tasks if t.state not in UNDERWAY}
+            self._ended |= over
+            tasks += [t for i, t in self._ended.items() if i not in over]
             for task in tasks:
                 self._print_log(task)
             self._screen.state(describe(tasks), self._steps)
@@ -78,41 +78,45 @@ class Follower:
                     f"{tasks[0].name} cannot start ({reason}), and was cancelled: see "
                     "--partition, --nodes, --time, --constraint, --account and --qos"
                 )
-            if all(task.state not in _UNDERWAY for task in tasks):
+            if all(task.state not in UNDERWAY for task in tasks):
                 time.sleep(_LAST_SECONDS)
                 for task in tasks:
-                    self._print_log(task)
+                    self._print_log(task, is_over=True)
                 return self._report(tasks)
             time.sleep(_SECONDS)
 
-    def _print_log(self, task: Task) -> None:
-        """Prints what is new in a log."""
+    def _print_log(self, task: Task, is_over: bool = False) -> None:
+        """Prints what is new in a log, in whole lines until it is over."""
         prefix = f"[{task.array_index}] " if task.array_index else ""
-        for line in self._new_lines(task.log):
+        for line in self._new_lines(task.log, is_over):
             self._screen.log(prefix + line)
             if steps := training.progress(line, self._last_step):
                 self._steps = f", {prefix}{steps}"
 
-    def _new_lines(self, path: Path) -> list[str]:
+    def _new_lines(self, path: Path, is_over: bool) -> list[str]:
         try:
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 content = file.read()
         except OSError:  # it has not started
             return []
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = content if is_over else content[: content.rfind(b"\n") + 1]
         self._read[path] = self._read.get(path, 0) + len(whole)
         return whole.decode(errors="replace").splitlines()
 
     def _report(self, tasks: Sequence[Task]) -> int:
         status = max(map(exit_status, tasks))
-        self._screen.report(f"log: {tasks[-1].log}")
+        logs = sorted({str(task.log) for task in tasks if task.log.exists()})
+        if logs:
+            more = f" and {len(logs) - 1} more" if len(logs) > 1 else ""
+            self._screen.report(f"log: {logs[0]}{more}")
         return status
 
 
 def describe(tasks: Sequence[Task]) -> str:
     """Returns the state of a job on one line."""
-    name = f"{tasks[0].name} ({tasks[0].job})"
+    index = tasks[0].array_index if len(tasks) == 1 else ""
+    name = f"{tasks[0].name} ({tasks[0].job}{index and '_'}{index})"
     if len(tasks) > 1:
         counts = Counter(task.state.lower() for task in tasks)
         found = ", ".join(f"{count} {state}" for state, count in counts.items())
@@ -136,7 +140,7 @@ def summarize(task: Task) -> dict[str, Any]:
         "array_index": task.array_index or None,
         "state": task.state.lower(),
         "reason": task.reason or None,
-        "status": None if task.state in _UNDERWAY else exit_status(task),
+        "status": None if task.state in UNDERWAY else exit_status(task),
         "restarts": task.restarts,
         "nodes": task.nodes or None,
     }

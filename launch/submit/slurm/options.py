@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from distmnist.core import flags
 from distmnist.core.config import Config
 from distmnist.core.errors import InputError
 from distmnist.core.options import option, validate
-from distmnist.core.rules import at_least, matching, one_of
+from distmnist.core.rules import Rule, at_least, matching, one_of
 from launch.submit import training
 from launch.submit.actions import Actions
 
@@ -23,13 +24,12 @@ To be called on a login node, where the checkout, its .venv, the data and --log_
 on a file system that the nodes share. Before the time limit and when it is preempted
 the job writes a checkpoint, is queued again, and continues.
 
-Exit status: 0 done; that of the training if it failed; 2 wrong flags, or refused by
-Slurm; 143 cancelled; 130 interrupted.
+Exit status: 0 done; that of the training if it failed; 1 it cannot start, or Slurm does
+not answer; 2 wrong flags, or refused by Slurm; 124 over its time limit; 137 out of
+memory; 143 cancelled; 130 interrupted.
 """
 
 ARRAY_INDEX = "$SLURM_ARRAY_TASK_ID"
-_LOG_DIR = "--log_dir="
-
 _SHORTEST = 300  # seconds of a start
 
 # Groups of the help.
@@ -38,20 +38,24 @@ _WORKERS = "Workers"
 _CLUSTER = "Cluster"
 
 
-_NAME = matching(r"[\w.+-]+", "letters, digits and any of _.+-")
+_NAME = matching(r"[\w.+-]{1,100}", "1 to 100 letters, digits and any of _.+-")
+_NO_NUMBER = Rule("no number, as --logs takes both", lambda name: not name.isdigit())
 _TIME = matching(
-    r"\d+|\d+:\d\d(:\d\d)?|\d+-\d+(:\d\d){0,2}",
+    r"[0-9]+|[0-9]+:[0-9]{2}(:[0-9]{2})?|[0-9]+-[0-9]+(:[0-9]{2}){0,2}",
     "minutes, minutes:seconds, hours:minutes:seconds or days-hours:minutes:seconds",
 )
-_MEMORY = matching(r"\d+[KMGT]?", "megabytes, or a number with K, M, G or T")
-_ARRAY = matching(r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "indices such as 0-3 or 1,2,5%2")
+_MEMORY = matching(r"[0-9]+[KMGT]?", "megabytes, or a number with K, M, G or T")
+_RANGE = "[0-9]{1,9}(-[0-9]{1,9})?"
+_ARRAY = matching(f"{_RANGE}(,{_RANGE})*(%[0-9]+)?", "indices such as 0-3 or 1,2,5%2")
+# Options of sbatch with which it does not submit, or does not return.
+_NOT_FOR_SBATCH = ("--test-only", "--wait", "-W", "--help", "--usage", "--version")
 
 
 @dataclasses.dataclass(frozen=True)
 class _JobOptions:
     """What is submitted, and where."""
 
-    name: str = option("distmnist", "Name of the job.", _JOB, _NAME)
+    name: str = option("distmnist", "Name of the job.", _JOB, _NAME, _NO_NUMBER)
     time: str | None = option(
         None, "Time limit of each start; by default, the partition's.", _JOB, _TIME
     )
@@ -131,8 +135,19 @@ class Options(Actions, _JobOptions):
     @property
     def log_dir(self) -> str:
         """Run directory as it was given; "" if it was not."""
-        given = [word for word in self.training if word.startswith(_LOG_DIR)]
-        return os.path.expanduser(given[-1].removeprefix(_LOG_DIR)) if given else ""
+        given, words = "", iter(self.training)
+        for word in words:
+            flag, equal, value = word.partition("=")
+            if flag in ("-log_dir", "--log_dir"):
+                given = value if equal else next(words, "")
+        return os.path.expanduser(given)
+
+    @property
+    def indices(self) -> list[range]:
+        """Indices of the job array, in ranges; [] if it is none."""
+        parts = self.array.partition("%")[0].split(",") if self.array else []
+        pairs = [part.partition("-") for part in parts]
+        return [range(int(a), int(b or a) + 1) for a, _, b in pairs]
 
     def __post_init__(self) -> None:
         """Checks all values."""
@@ -143,7 +158,9 @@ class Options(Actions, _JobOptions):
                 f"flag --time={self.time}: must be at least {_SHORTEST // 60} minutes, "
                 "the last of which are for the checkpoint"
             )
-        if self.workers_per_node not in (1, self.tasks_per_node):
+        if not all(self.indices):
+            raise InputError(f"flag --array={self.array}: indices must ascend")
+        if self.gpus_per_node and self.workers_per_node not in (1, self.gpus_per_node):
             raise InputError(
                 f"flags --workers_per_node={self.workers_per_node} and --gpus_per_node="
                 f"{self.gpus_per_node}: leave out the first, as each GPU has a rank"
@@ -151,6 +168,9 @@ class Options(Actions, _JobOptions):
         for name in ("constraint", "sbatch"):  # a line of the script
             if "\n" in (getattr(self, name) or ""):
                 raise InputError(f"flag --{name}: must be one line")
+        for word in (self.sbatch or "").split():
+            if word in _NOT_FOR_SBATCH:
+                raise InputError(f"flag --sbatch: {word} is not for submitting a job")
 
 
 def _seconds(time: str) -> int:
@@ -189,6 +209,17 @@ def parse(argv: Sequence[str]) -> tuple[Options, Config]:
     if config.elastic:
         raise InputError("flag --elastic: is not for Slurm, whose jobs keep their size")
     options = dataclasses.replace(options, training=tuple(train))
+    shortest = _SHORTEST + config.grace_seconds - Config.grace_seconds
+    if options.time is not None and _seconds(options.time) < shortest:
+        raise InputError(
+            f"flag --time={options.time}: must be at least {shortest / 60:.0f} minutes "
+            f"with --grace_seconds={config.grace_seconds:.0f}"
+        )
+    if re.search(r"[$\\\n]", options.log_dir.replace(ARRAY_INDEX, "")):
+        raise InputError(
+            f"flag --log_dir={options.log_dir!r}: must have no $, backslash or line "
+            "end, as Slurm writes the log there"
+        )
     if options.array and ARRAY_INDEX not in options.log_dir:
         raise InputError(
             f"flag --array={options.array}: give --log_dir='logs/{ARRAY_INDEX}' after "

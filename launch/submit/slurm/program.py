@@ -46,6 +46,8 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
     name = options.there or options.name
 
     def delete() -> None:
+        if all(task.state not in commands.UNDERWAY for task in commands.tasks(job)):
+            raise InputError(f"{name} has ended: there is nothing to cancel")
         commands.cancel(job)
         screen.report(f"{name} was cancelled; its run directory is kept")
 
@@ -80,6 +82,12 @@ def _submit(options: Options, config: Config, screen: Screen) -> str:
     launcher = options.launcher
     if launcher == "auto":
         launcher = "srun" if commands.supports_pmix() else "mpirun"
+    if options.array:
+        limit = commands.max_array_size()
+        if any(indices[-1] >= limit for indices in options.indices):
+            raise InputError(
+                f"flag --array={options.array}: indices must be below {limit} here"
+            )
     text = script.render(options, config, launcher, os.getcwd())
     directories = script.run_directories(options, config)
     for directory in directories:
@@ -93,6 +101,7 @@ def _submit(options: Options, config: Config, screen: Screen) -> str:
                 f"flag --log_dir={directory}: cannot be written to "
                 f"({error.strerror}); choose another directory"
             ) from None
-    job = commands.submit(Path(directories[0], f"{options.name}.sbatch"))
+    first = os.path.abspath(directories[0])  # with "-" in front, it were an option
+    job = commands.submit(Path(first, f"{options.name}.sbatch"))
     screen.report(f"{options.name} was submitted as job {job}")
     return job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -43,6 +44,8 @@ def render(options: Options, config: Config, launcher: str, directory: str) -> s
         f"log_dir={_quote(options.log_dir or config.log_dir)}",
         *_launching(options, launcher),
     ]
+    if config.restart:  # once: a job that is queued again continues
+        lines.append("((${SLURM_RESTART_COUNT:-0} == 0)) || command+=(--norestart)")
     return (
         f"#!/usr/bin/env bash\n{settings}{extra}\n"
         + "\n".join(lines)
@@ -55,22 +58,17 @@ def run_directories(options: Options, config: Config) -> list[str]:
     if not options.array:
         return [config.log_dir]
     pattern = options.log_dir
-    return [pattern.replace(ARRAY_INDEX, str(i)) for i in _indices(options.array)]
-
-
-def _indices(array: str) -> Iterator[int]:
-    for part in array.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
+    indices = itertools.chain(*options.indices)
+    return [pattern.replace(ARRAY_INDEX, str(index)) for index in indices]
 
 
 def _log_file(options: Options, config: Config, directory: str) -> str:
     """Returns the pattern of the name of a job's log, in the run directory."""
-    name, log_dir = "slurm-%j.out", config.log_dir.replace("%", "%%")
+    name, log_dir = "slurm-%j.out", config.log_dir
     if options.array:
-        name = "slurm-%A_%a.out"
-        log_dir = options.log_dir.replace("%", "%%").replace(ARRAY_INDEX, "%a")
-    return str(Path(directory, log_dir, name))
+        name, log_dir = "slurm-%A_%a.out", options.log_dir
+    path = str(Path(directory, log_dir)).replace("%", "%%").replace(ARRAY_INDEX, "%a")
+    return f"{path}/{name}"
 
 
 def _settings(

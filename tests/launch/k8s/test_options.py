@@ -156,7 +156,7 @@ def test_flags_that_do_not_fit_are_refused(words: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["--logs=a --detach --timeout=9 --namespace=b", "--delete=a --context=c"]
+    "words", ["--logs=a --timeout=9 --namespace=b", "--delete=a --context=c"]
 )
 def test_flags_of_an_action(words: str) -> None:
     assert parse(["submit_k8s", *words.split()]).there == "a"

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distmnist.core.errors import InputError
+from launch.submit.screen import Screen
 from launch.submit.slurm import commands, follow, script
 from launch.submit.slurm import options as options_module
 from tests.launching import ROOT, run
@@ -116,7 +117,16 @@ def test_the_script_is_valid_and_the_same_from_both_commands(tmp_path: Path) -> 
         (("--time=0-0:04",), "must be at least 5 minutes"),
         (("--array=x",), "flag --array=x: must be indices"),
         (("--array=0-3",), "each training has a directory of its own"),
-        (("--name=a b",), "flag --name=a b: must be letters"),
+        (("--array=3-0",), "flag --array=3-0: indices must ascend"),
+        (("--name=a b",), "flag --name=a b: must be 1 to 100 letters"),
+        (("--name=7",), "flag --name=7: must be no number"),
+        (("--time=5", "--", "--grace_seconds=600"), "must be at least 15 minutes"),
+        (("--sbatch=--nice --wait",), "--wait is not for submitting"),
+        (("--", "--log_dir=a$B"), "must have no $, backslash or line end"),
+        (("--", "--log_dir", "a\\b"), "must have no $, backslash or line end"),
+        (("--logs=a", "--detach"), "flag --detach: has no effect with --logs"),
+        (("--delete=a", "--nodes=2"), "flag --nodes: has no effect with --delete"),
+        (("--gpus_per_node=2", "--workers_per_node=3"), "each GPU has a rank"),
         (("--gpus_per_node=4", "--workers_per_node=2"), "each GPU has a rank"),
         (("--sbatch=--nice\n#SBATCH -p x",), "flag --sbatch: must be one line"),
         (("--launcher=ssh",), "must be one of auto, srun, mpirun"),
@@ -147,6 +157,22 @@ def test_each_training_of_an_array_has_its_directory(
     found = script.run_directories(options, config)
     assert found == [f"l/{index}/50%" for index in ordered]
     assert "/l/%a/50%%/slurm-%A_%a.out" in script.render(options, config, "srun", "/")
+
+
+def test_the_log_is_where_the_run_is() -> None:
+    options, config = options_module.parse(
+        ["submit_slurm", "--", "--log_dir=/a", "--log_dir", "50%j"]
+    )
+    text = script.render(options, config, "srun", "/c%u x")
+    assert "output='/c%%u x/50%%j/slurm-%j.out'" in directives(text)
+    assert "\nlog_dir=50%j\n" in text
+    shown = RECORDED.replace("StdOut=/shared/my logs", "StdOut=/c%%u x")
+    assert commands._parse(shown).log == Path("/c%u x/slurm-1.out")
+
+
+def test_a_run_is_restarted_once() -> None:
+    assert "--norestart" in render("--", "--restart")
+    assert "--norestart" not in render()
 
 
 def test_without_slurm_one_line_says_so(tmp_path: Path) -> None:
@@ -197,6 +223,7 @@ def test_exit_status_is_the_job_s(state: str, code: str, status: int) -> None:
     ("reason", "never"),
     [
         ("Priority", False),
+        ("Job's_account_not_known,_so_it_can't_use_this_partition_(p_allows_a)", True),
         ("Resources", False),
         ("BeginTime", False),
         ("QOSGrpCpuLimit", False),  # others' jobs end
@@ -210,3 +237,62 @@ def test_exit_status_is_the_job_s(state: str, code: str, status: int) -> None:
 def test_what_never_starts_is_told_from_what_waits(reason: str, never: bool) -> None:
     task = parsed(JobState="PENDING", Reason=reason)
     assert follow.never_starts([task]) == (reason if never else "")
+
+
+def fake_slurm(directory: Path, **answers: str) -> dict[str, str]:
+    """Returns an environment whose commands of Slurm print these answers."""
+    for name, answer in {"sbatch": "", **answers}.items():
+        path = directory / name
+        path.write_text(f"#!/bin/sh\ncat <<'EOT'\n{answer}\nEOT\n")
+        path.chmod(0o755)
+    return {"PATH": f"{directory}:{Path(sys.executable).parent}:/usr/bin:/bin"}
+
+
+def test_a_name_is_that_of_the_job_that_has_not_ended(tmp_path: Path) -> None:
+    job = RECORDED.replace("JobState=COMPLETED", "JobState=RUNNING")
+    env = fake_slurm(tmp_path, squeue="60 RUNNING\n61 FAILED", scontrol=job, scancel="")
+    done = run((*SUBMIT, "--delete=dup"), 0, tmp_path, env=env)
+    assert "dup was cancelled" in done.stderr
+    env = fake_slurm(tmp_path, squeue="60 RUNNING\n61 PENDING")
+    done = run((*SUBMIT, "--delete=dup"), 2, tmp_path, env=env)
+    assert (
+        "several jobs dup have not ended: give a number, one of 60, 61" in done.stderr
+    )
+    env = fake_slurm(tmp_path, squeue="61 COMPLETED", scontrol=RECORDED)
+    done = run((*SUBMIT, "--delete=dup"), 2, tmp_path, env=env)
+    assert "dup has ended: there is nothing to cancel" in done.stderr
+
+
+def test_a_submission_without_a_number_is_none(tmp_path: Path) -> None:
+    env = fake_slurm(tmp_path, srun="pmix", sbatch="sbatch: Job 5 to start at ...")
+    done = run((*SUBMIT, "--", f"--log_dir={tmp_path}/a"), 2, tmp_path, env=env)
+    assert "sbatch submitted no job" in done.stderr
+
+
+def test_a_task_that_slurm_has_forgotten_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("abc")  # without a line end
+    failed = parsed(JobState="FAILED")._replace(array_index="0", log=log)
+    running, done = (
+        parsed(JobState=state)._replace(array_index="1", log=tmp_path / "none")
+        for state in ("RUNNING", "COMPLETED")
+    )
+    looks = iter([[failed, running], [running], [done]])
+    monkeypatch.setattr(commands, "tasks", lambda _: next(looks))
+    monkeypatch.setattr(follow, "_SECONDS", 0.0)
+    monkeypatch.setattr(follow, "_LAST_SECONDS", 0.0)
+    assert follow.Follower("1", screen := Recorder(), None).run() == 3
+    assert screen.lines == ["[0] abc"]
+
+
+class Recorder(Screen):
+    """A screen that records the log."""
+
+    def __init__(self) -> None:
+        super().__init__("submit_slurm")
+        self.lines: list[str] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
