@@ -160,7 +160,7 @@ def _parse(line: str) -> Task:
 def _log(line: str) -> Path:
     """Returns the file of the output, whose name may have spaces."""
     match = re.search(r" StdOut=(.*?)(?: Power=| TresPer\w+=|$)", line)
-    return Path(match[1].strip().replace("%%", "%") if match else "/dev/null")
+    return Path(match[1].strip() if match else "/dev/null")
 
 
 def _start(

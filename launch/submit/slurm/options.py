@@ -215,10 +215,11 @@ def parse(argv: Sequence[str]) -> tuple[Options, Config]:
             f"flag --time={options.time}: must be at least {shortest / 60:.0f} minutes "
             f"with --grace_seconds={config.grace_seconds:.0f}"
         )
-    if re.search(r"[$\\\n]", options.log_dir.replace(ARRAY_INDEX, "")):
+    path = os.path.abspath(options.log_dir or config.log_dir).replace(ARRAY_INDEX, "")
+    if re.search(r"[%$\\\n]", path):
         raise InputError(
-            f"flag --log_dir={options.log_dir!r}: must have no $, backslash or line "
-            "end, as Slurm writes the log there"
+            f"flag --log_dir: {path!r} must have no %, $, backslash or line end, which "
+            "are special in the names of Slurm's logs"
         )
     if options.array and ARRAY_INDEX not in options.log_dir:
         raise InputError(

@@ -67,8 +67,7 @@ def _log_file(options: Options, config: Config, directory: str) -> str:
     name, log_dir = "slurm-%j.out", config.log_dir
     if options.array:
         name, log_dir = "slurm-%A_%a.out", options.log_dir
-    path = str(Path(directory, log_dir)).replace("%", "%%").replace(ARRAY_INDEX, "%a")
-    return f"{path}/{name}"
+    return str(Path(directory, log_dir.replace(ARRAY_INDEX, "%a"), name))
 
 
 def _settings(

@@ -122,8 +122,9 @@ def test_the_script_is_valid_and_the_same_from_both_commands(tmp_path: Path) -> 
         (("--name=7",), "flag --name=7: must be no number"),
         (("--time=5", "--", "--grace_seconds=600"), "must be at least 15 minutes"),
         (("--sbatch=--nice --wait",), "--wait is not for submitting"),
-        (("--", "--log_dir=a$B"), "must have no $, backslash or line end"),
-        (("--", "--log_dir", "a\\b"), "must have no $, backslash or line end"),
+        (("--", "--log_dir=a$B"), "must have no %, $, backslash or line end"),
+        (("--", "--log_dir", "a\\b"), "must have no %, $, backslash or line end"),
+        (("--", "--log_dir=50%"), "must have no %, $, backslash or line end"),
         (("--logs=a", "--detach"), "flag --detach: has no effect with --logs"),
         (("--delete=a", "--nodes=2"), "flag --nodes: has no effect with --delete"),
         (("--gpus_per_node=2", "--workers_per_node=3"), "each GPU has a rank"),
@@ -151,23 +152,18 @@ def test_each_training_of_an_array_has_its_directory(
     options, config = options_module.parse(
         [
             *("submit_slurm", f"--array={text}{'%2' if limited else ''}"),
-            *("--", "--log_dir=l/$SLURM_ARRAY_TASK_ID/50%"),
+            *("--", "--log_dir=l/$SLURM_ARRAY_TASK_ID/x"),
         ]
     )
     found = script.run_directories(options, config)
-    assert found == [f"l/{index}/50%" for index in ordered]
-    assert "/l/%a/50%%/slurm-%A_%a.out" in script.render(options, config, "srun", "/")
+    assert found == [f"l/{index}/x" for index in ordered]
+    assert "/l/%a/x/slurm-%A_%a.out" in script.render(options, config, "srun", "/")
 
 
 def test_the_log_is_where_the_run_is() -> None:
-    options, config = options_module.parse(
-        ["submit_slurm", "--", "--log_dir=/a", "--log_dir", "50%j"]
-    )
-    text = script.render(options, config, "srun", "/c%u x")
-    assert "output='/c%%u x/50%%j/slurm-%j.out'" in directives(text)
-    assert "\nlog_dir=50%j\n" in text
-    shown = RECORDED.replace("StdOut=/shared/my logs", "StdOut=/c%%u x")
-    assert commands._parse(shown).log == Path("/c%u x/slurm-1.out")
+    text = render("--", "--log_dir=/a", "--log_dir", "b c")
+    assert "output='/shared/a b/b c/slurm-%j.out'" in directives(text)
+    assert "\nlog_dir='b c'\n" in text
 
 
 def test_a_run_is_restarted_once() -> None:
