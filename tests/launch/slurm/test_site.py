@@ -30,20 +30,24 @@ def test_jobs_on_two_nodes_compute_what_one_host_does(
     site: Site, tmp_path: Path
 ) -> None:
     flags = (*DATA, "--max_steps=40", "--eval_every=0", "--log_every=20")
-    run((*MPIRUN, 2, *TRAIN, *flags, f"--log_dir={tmp_path / 'host'}"))
-    expected = [line["metrics"] for line in records(tmp_path / "host", "eval")]
-    for launcher in LAUNCHERS:
-        log_dir = tmp_path / launcher
-        output = site.submit(
-            *("--nodes=2", f"--launcher={launcher}", f"--name={launcher}", "--"),
-            *(*flags, f"--log_dir={log_dir}"),
-        )
-        assert "Workers: 2 (1 on n1, 1 on n2)" in output
-        assert "Step 40: loss" in output  # followed to the end
-        assert re.search(rf"submit_slurm: {launcher} \(\d+\): completed", output)
-        assert [line["metrics"] for line in records(log_dir, "eval")] == expected
-        assert re.fullmatch(r"Slurm \d+", records(log_dir, "start")[0]["job"])
-        assert (log_dir / f"{launcher}.sbatch").exists()
+    for size in (4, 2):
+        host = tmp_path / f"host-{size}"
+        run((*MPIRUN, size, *TRAIN, *flags, f"--log_dir={host}"))
+        expected = [line["metrics"] for line in records(host, "eval")]
+        for launcher in LAUNCHERS:
+            log_dir = tmp_path / f"{launcher}-{size}"
+            output = site.submit(
+                *("--nodes=2", f"--workers_per_node={size // 2}"),
+                *(f"--launcher={launcher}", f"--name={launcher}", "--"),
+                *(*flags, f"--log_dir={log_dir}"),
+            )
+            each = size // 2
+            assert f"Workers: {size} ({each} on n1, {each} on n2)" in output
+            assert "Step 40: loss" in output  # followed to the end
+            assert re.search(rf"submit_slurm: {launcher} \(\d+\): completed", output)
+            assert [line["metrics"] for line in records(log_dir, "eval")] == expected
+            assert re.fullmatch(r"Slurm \d+", records(log_dir, "start")[0]["job"])
+            assert (log_dir / f"{launcher}.sbatch").exists()
     status = site.submit(f"--status={LAUNCHERS[0]}")
     assert re.fullmatch(r"srun \(\d+\): completed, step 40, loss \S+\n", status)
     found = json.loads(site.submit(f"--status={LAUNCHERS[0]}", "--json"))
