@@ -209,7 +209,7 @@ def _tf_config_workers(text: str) -> int:
     try:
         cluster = json.loads(text)["cluster"]
         return sum(len(cluster.get(task, ())) for task in ("chief", "master", "worker"))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return 0
 
 
@@ -236,4 +236,4 @@ def _parse(
 
 def _number(environment: Environment, name: str) -> int | None:
     value = environment.get(name, "")
-    return int(value) if re.fullmatch("[0-9]+", value) else None
+    return int(value) if re.fullmatch("[0-9]{1,9}", value) else None
