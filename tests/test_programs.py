@@ -83,7 +83,7 @@ WRONG_VALUES = [
     ("submit_k8s", ("--", "stray"), "argument 'stray': only flags are accepted"),
     ("submit_k8s", ("--", "--dataset=..x:y"), "flag --dataset=..x:y: must be"),
     ("submit_k8s", ("--", "--model=rnn"), "flag --model=rnn: must be mlp, cnn"),
-    ("submit_k8s", ("--", "--flagfile=BINARY"), "is not a text file"),
+    ("submit_k8s", ("--", "--flagfile=BINARY"), "pods do not have the file"),
 ]
 WRONG = [
     (name, flags, message)
