@@ -126,9 +126,13 @@ class Pod(threading.Thread):
         self._status["containerStatuses"] = [status]
         uid = {"uid": self._pod["metadata"]["uid"]}
         body = {"metadata": uid, "status": copy.deepcopy(self._status)}
+        self._ask("PATCH", f"{self._path}/status", body, STRATEGIC)
+
+    def _ask(self, *request: Any) -> None:
+        """Asks the server until it answers, or the pod is not in it any more."""
         while not self.gone.is_set():
             try:
-                self._client.ask("PATCH", f"{self._path}/status", body, STRATEGIC)
+                self._client.ask(*request)
                 return
             except UNREACHABLE:
                 pass
@@ -250,20 +254,9 @@ class Pod(threading.Thread):
             self._report({"terminated": unknown})
         if self._image is not None:
             self._image.release(self._pod)
-        while not self.gone.is_set():
-            options = {
-                "gracePeriodSeconds": 0,
-                "preconditions": {"uid": self._pod["metadata"]["uid"]},
-            }
-            try:
-                self._client.ask("DELETE", self._path, options)
-                return
-            except UNREACHABLE:
-                pass
-            except ApiException as error:
-                if error.status in (404, 409):
-                    return
-            time.sleep(POLL)
+        uid = {"uid": self._pod["metadata"]["uid"]}
+        options = {"gracePeriodSeconds": 0, "preconditions": uid}
+        self._ask("DELETE", self._path, options)
 
     def _terminate(self, process: Process) -> None:
         """Runs the preStop hook, sends SIGTERM, and waits for the grace period."""

@@ -31,32 +31,46 @@ _COUNT = itertools.count()
 # The files of a pod that list the paths of its volumes, and the volumes' kinds.
 _VOLUMES = {"claims": "persistentVolumeClaim", "empty": "emptyDir"}
 
-# Sets up the file system of the pod, then executes its command.
-_ENTER = r"""
+# Shell functions: enters a root file system above the host's, which may be changed, and
+# binds directories of the host in it, which all users can read.
+NEW_ROOT = r"""
 set -eu
+new_root() {
+  mount -t tmpfs none /mnt
+  mkdir /mnt/upper /mnt/work /mnt/root
+  mount -t overlay none -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
+  cd /mnt/root
+  mount -t proc none proc
+  mount -t sysfs none sys
+  mount --rbind /dev dev
+  mount -t tmpfs none dev/shm
+}
+bind_readable() {
+  for path in "$@"; do
+    mkdir -p ".$path"
+    mountpoint -q ".$path" || mount --rbind "$path" ".$path"
+    while [ "$path" != / ]; do
+      path=$(dirname "$path")
+      chmod o+rx ".$path"
+    done
+  done
+}
+"""
+
+# Sets up the file system of the pod, then executes its command.
+_ENTER = (
+    NEW_ROOT
+    + r"""
 pod=$1 hostname=$2 root=$3 base=$4 data=$5 root_mode=$6
 shift 6
 hostname "$hostname"
-mount -t tmpfs none /mnt
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay none -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
-cd /mnt/root
-mount -t proc none proc
-mount -t sysfs none sys
-mount --rbind /dev dev
-mount -t tmpfs none dev/shm
+new_root
 rm -rf etc/ssh
 cp -r "$pod/etc/." etc
 # .venv may link to directories that a non-root user cannot access.
-mkdir -p "opt/distmnist" ".$root" ".$base"
+mkdir -p opt/distmnist
 mount --rbind "$root" opt/distmnist
-for path in "$root" "$base"; do
-  mountpoint -q ".$path" || mount --rbind "$path" ".$path"
-  while [ "$path" != / ]; do
-    path=$(dirname "$path")
-    chmod o+rx ".$path"
-  done
-done
+bind_readable "$root" "$base"
 mkdir -p home/distmnist/.ssh
 chown 1000:1000 home/distmnist
 while read -r path; do # a claim
@@ -78,6 +92,7 @@ exec chroot . setpriv --reuid=1000 --regid=1000 --clear-groups --no-new-privs \
   --bounding-set=-all --inh-caps=-all \
   sh -c 'cd /opt/distmnist && exec "$@"' sh "$@"
 """
+)
 
 
 def missing() -> str:

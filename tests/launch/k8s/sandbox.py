@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.launch.k8s.cluster import Object
 from tests.launch.k8s.kubelet_log import ContainerLog
-from tests.launch.k8s.pods import _ip
+from tests.launch.k8s.pods import NEW_ROOT, _ip
 from tests.launch.k8s.runtime import Mount, Process
 from tests.launching import ROOT
 
@@ -31,19 +31,13 @@ _IMAGE_ENV = {
 }
 
 # Sets up the root file system of a container, then executes its command.
-_ENTER = r"""
-set -eu
+_ENTER = (
+    NEW_ROOT
+    + r"""
 hostname "$1"
 files=$2 root=$3 base=$4 mounts=$5 mode=$6 user=$7 group=$8 groups=$9
 shift 9
-mount -t tmpfs none /mnt
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay none -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
-cd /mnt/root
-mount -t proc none proc
-mount -t sysfs none sys
-mount --rbind /dev dev
-mount -t tmpfs none dev/shm
+new_root
 mount -t tmpfs -o mode=1777 none tmp
 rm -rf etc/ssh home/distmnist
 mkdir -p home/distmnist opt/distmnist
@@ -51,15 +45,7 @@ chown 1000:1000 home/distmnist
 cp -r "$files/etc/." etc
 # .venv may link to directories that a non-root user cannot access.
 mount --rbind "$root" opt/distmnist
-venv=$(readlink -f "$root/.venv")
-for path in "$root" "$base" "$venv"; do
-  mkdir -p ".$path"
-  mountpoint -q ".$path" || mount --rbind "$path" ".$path"
-  while [ "$path" != / ]; do
-    path=$(dirname "$path")
-    chmod o+rx ".$path"
-  done
-done
+bind_readable "$root" "$base" "$(readlink -f "$root/.venv")"
 while IFS='|' read -r source target how; do
   if [ -d "$source" ]; then
     mkdir -p ".$target"
@@ -78,6 +64,7 @@ exec chroot . setpriv --reuid="$user" --regid="$group" --groups="$groups" \
   --no-new-privs --bounding-set=-all --inh-caps=-all \
   sh -c 'cd /opt/distmnist && exec "$@"' sh "$@"
 """
+)
 
 
 class _Sandbox(Process):
