@@ -12,7 +12,7 @@ from distmnist.core.errors import InputError, RunError
 
 _SECONDS = 9.0  # timeout of a command
 _SUBMIT_SECONDS = 60.0  # of sbatch: the job may be there, in spite of a timeout
-UNDERWAY = {
+_UNDERWAY = {
     *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED"),
     *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "SIGNALING", "STAGE_OUT"),
 }
@@ -49,6 +49,11 @@ class Task(NamedTuple):
     seconds: str
     nodes: str
     log: Path
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, and is not queued again."""
+        return self.state not in _UNDERWAY
 
 
 def require() -> None:
@@ -112,7 +117,7 @@ def find(name: str) -> str:
             "ended is slurm-NUMBER.out in its --log_dir"
         )
     states = [line.split() for line in found.splitlines()]
-    underway = {job for job, state in states if state in UNDERWAY}
+    underway = {job for job, state in states if state in _UNDERWAY}
     if len(underway) > 1:
         raise InputError(
             f"several jobs {name} have not ended: give a number, one of "

@@ -13,7 +13,7 @@ from distmnist.core.errors import RunError
 from launch.submit import training
 from launch.submit.screen import Screen
 from launch.submit.slurm import commands
-from launch.submit.slurm.commands import UNDERWAY, Task, Unreachable
+from launch.submit.slurm.commands import Task, Unreachable
 
 _SECONDS = 1.0  # between looks at the job
 _LAST_SECONDS = 2.0  # for the end of the log, on a file system of the network
@@ -66,9 +66,9 @@ class Follower:
                 time.sleep(_SECONDS)
                 continue
             is_lost = False
-            over = {t.array_index: t for t in tasks if t.state not in UNDERWAY}
-            self._ended |= over
-            tasks += [t for i, t in self._ended.items() if i not in over]
+            listed = {task.array_index: task for task in tasks}
+            tasks = list((self._ended | listed).values())
+            self._ended = {task.array_index: task for task in tasks if task.has_ended}
             for task in tasks:
                 self._print_log(task)
             self._screen.state(describe(tasks), self._steps)
@@ -78,7 +78,7 @@ class Follower:
                     f"{tasks[0].name} cannot start ({reason}), and was cancelled: see "
                     "--partition, --nodes, --time, --constraint, --account and --qos"
                 )
-            if all(task.state not in UNDERWAY for task in tasks):
+            if all(task.has_ended for task in tasks):
                 time.sleep(_LAST_SECONDS)
                 for task in tasks:
                     self._print_log(task, is_over=True)
@@ -140,7 +140,7 @@ def summarize(task: Task) -> dict[str, Any]:
         "array_index": task.array_index or None,
         "state": task.state.lower(),
         "reason": task.reason or None,
-        "status": None if task.state in UNDERWAY else exit_status(task),
+        "status": exit_status(task) if task.has_ended else None,
         "restarts": task.restarts,
         "nodes": task.nodes or None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import sys
@@ -212,8 +213,9 @@ def parse(argv: Sequence[str]) -> tuple[Options, Config]:
     shortest = _SHORTEST + config.grace_seconds - Config.grace_seconds
     if options.time is not None and _seconds(options.time) < shortest:
         raise InputError(
-            f"flag --time={options.time}: must be at least {shortest / 60:.0f} minutes "
-            f"with --grace_seconds={config.grace_seconds:.0f}"
+            f"flag --time={options.time}: must be at least "
+            f"{math.ceil(shortest / 60)} minutes with "
+            f"--grace_seconds={config.grace_seconds:.0f}"
         )
     path = os.path.abspath(options.log_dir or config.log_dir).replace(ARRAY_INDEX, "")
     if re.search(r"[%$\\\n]", path):

@@ -46,7 +46,7 @@ def _run(options: Options, config: Config, screen: Screen) -> int:
     name = options.there or options.name
 
     def delete() -> None:
-        if all(task.state not in commands.UNDERWAY for task in commands.tasks(job)):
+        if all(task.has_ended for task in commands.tasks(job)):
             raise InputError(f"{name} has ended: there is nothing to cancel")
         commands.cancel(job)
         screen.report(f"{name} was cancelled; its run directory is kept")

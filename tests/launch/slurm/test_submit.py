@@ -281,6 +281,11 @@ def test_a_task_that_slurm_has_forgotten_counts(
     monkeypatch.setattr(follow, "_LAST_SECONDS", 0.0)
     assert follow.Follower("1", screen := Recorder(), None).run() == 3
     assert screen.lines == ["[0] abc"]
+    # One that is queued again is that one, not another.
+    again = running._replace(array_index="0")
+    over = [done, done._replace(array_index="0")]
+    looks = iter([[failed, running], [again, running], over])
+    assert follow.Follower("1", Recorder(), None).run() == 0
 
 
 class Recorder(Screen):
