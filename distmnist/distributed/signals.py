@@ -22,7 +22,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -133,9 +133,7 @@ class ProgramSignals(Signals):
                 if not select.select([self._pipe], [], [], left)[0]:
                     break
                 new = self._read(4096)
-                is_other = new & seen or {_MEANING[number] for number in new} != {
-                    meaning
-                }
+                is_other = any(_is_other(number, seen, meaning) for number in new)
                 if is_other and time.monotonic() - begin > _EVENT_SECONDS:
                     break
                 seen |= new
@@ -181,14 +179,20 @@ class BorrowedSignals(Signals):
         return contextlib.nullcontext()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        meaning, now = _MEANING[signal.Signals(number)], time.monotonic()
-        is_other = number in self._seen or meaning != self.received
+        now = time.monotonic()
+        is_other = _is_other(number, self._seen, self.received)
         self._seen.add(number)
         if self._deferred and not self.received:
-            self.received, self._event_ends = meaning, now + _EVENT_SECONDS
+            self.received = _MEANING[signal.Signals(number)]
+            self._event_ends = now + _EVENT_SECONDS
         elif is_other and now > self._event_ends:
             signal.signal(number, self._taken[number])
             signal.raise_signal(number)
+
+
+def _is_other(number: int, seen: Collection[int], meaning: int) -> bool:
+    """Returns whether a signal, if it is late, is another event than those before."""
+    return number in seen or _MEANING[signal.Signals(number)] != meaning
 
 
 def _ignore_signals() -> None:

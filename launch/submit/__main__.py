@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from launch.submit import running
+from launch.submit.screen import Screen
 
 # Modules, of which one is imported: each needs the client of its kind of cluster.
 KINDS = {
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     """
     kind = argv[1] if len(argv) > 1 else ""
     if kind in ("-h", "--help"):
-        return running.run("submit", lambda _: print(__doc__) or 0)
+        return running.run("submit", _show_help)
     if kind not in KINDS:
         return _fail(
             f"argument {kind!r}: the first must be the kind of cluster, one of "
@@ -46,6 +47,11 @@ def main(argv: Sequence[str]) -> int:
         return _fail(f"{error}: run launch/setup.sh, and source .venv/bin/activate")
     status: int = program.main(argv[1:])
     return status
+
+
+def _show_help(_: Screen) -> int:
+    print(__doc__)
+    return 0
 
 
 def _fail(problem: str) -> int:

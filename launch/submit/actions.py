@@ -56,6 +56,6 @@ class Actions:
         kept = {*actions, "json", *of_all}
         for field in dataclasses.fields(self):
             if field.name not in kept and getattr(self, field.name) != field.default:
-                flag = "flags after --" if field.name == "training" else field.name
-                flag = flag if " " in flag else f"flag --{flag}"
-                raise InputError(f"{flag}: has no effect with --{given[0]}")
+                is_own = field.name != "training"
+                what = f"flag --{field.name}" if is_own else "flags after --"
+                raise InputError(f"{what}: has no effect with --{given[0]}")

@@ -18,6 +18,7 @@ from kubernetes.config.config_exception import ConfigException
 
 from distmnist.core.errors import InputError
 from launch.submit.k8s.manifests import Object
+from launch.submit.k8s.pods import one_line
 
 CONNECT_SECONDS = 10  # timeout
 
@@ -154,7 +155,7 @@ class Connection:
             if error.status in _UNSETTLED:
                 return _rejection(error)
             # Without an answer, the status is 0, and the reason may have several lines.
-            problem = " ".join(f"{error.status or ''} {error.reason}".split())
+            problem = one_line(f"{error.status or ''} {error.reason}")
         else:
             problem = str(error).rpartition(": ")[2].strip("()'\" ")
         return InputError(
@@ -175,7 +176,7 @@ def _rejection(error: Any) -> InputError:
         message = status.get("message", error.reason)
     except (TypeError, ValueError):  # a path that the server does not know: plain text
         status, message = {}, str(error.body or error.reason).strip()
-    message = " ".join(message.split())
+    message = one_line(message)
     if error.status == 404 and not (status.get("details") or {}).get("name"):
         return InputError(NO_OPERATOR)
     if "exceeded quota" in message:
@@ -238,7 +239,7 @@ def _load_credentials(context: str | None) -> str:
         if is_missing and not context and _NAMESPACE.exists():
             config.load_incluster_config()
             return _NAMESPACE.read_text()
-        problem = " ".join(str(error).split()) or type(error).__name__
+        problem = one_line(str(error)) or type(error).__name__
         raise InputError(
             f"no cluster configured: {problem}; set KUBECONFIG or --context"
         ) from None
